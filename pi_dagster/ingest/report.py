@@ -1,0 +1,90 @@
+"""What a load did, as numbers: the one thing that ingest tells Dagster, the command line and the demo."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+import pyarrow as pa
+
+from pi_dagster.ingest.window import Window
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailedTag:
+    """A tag that could not be read whole, and why."""
+
+    tag_webid: str
+    tag_name: str
+    error: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traffic:
+    """What went over the wire."""
+
+    requests: int
+    retries: int
+    bytes_received: int
+    """Bytes of the bodies as sent, so compressed where compression is on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowReport:
+    """One window of one partition of pi_timeseries, committed."""
+
+    partition_date: str
+    tag_group: str
+    window: Window
+    watermark: datetime
+    """The instant up to which the partition is complete for all its tags; None of its later events was read."""
+    complete: bool
+    """True when the window reaches the end of its day."""
+    rows: int
+    tags: int
+    tags_with_events: int
+    failed_tags: tuple[FailedTag, ...]
+    rows_by_type: Mapping[str, int]
+    """Rows by what `value` holds: `number`, `digital state`, `system state`, `text`, `none`."""
+    rows_by_system_state: Mapping[str, int]
+    bad_rows: int
+    questionable_rows: int
+    substituted_rows: int
+    annotated_rows: int
+    first_event: datetime | None
+    last_event: datetime | None
+    traffic: Traffic
+    seconds: float
+    table_version: int
+    files: int
+    file_bytes: int
+    sample: pa.Table
+    """The first rows, at most ten."""
+
+    @property
+    def events_per_second(self) -> float:
+        """Rows committed for each second of wall time."""
+        return self.rows / self.seconds if self.seconds > 0 else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointsReport:
+    """One refresh of pi_points."""
+
+    tags: int
+    new_tags: int
+    gone_tags: int
+    """Tags of the previous snapshot that the server no longer lists; kept with `is_active` false."""
+    tags_by_partition: Mapping[str, int]
+    """Active tags by partition name; every partition of the site is a key."""
+    groups_without_tags: tuple[str, ...]
+    tags_in_no_group: tuple[str, ...]
+    """Names of active tags that no group matches; at most 100 of them."""
+    tags_in_no_group_count: int
+    traffic: Traffic
+    seconds: float
+    table_version: int
+    changed: bool
+    """False when the snapshot equals the previous one and no new table version was written."""
+    sample: pa.Table

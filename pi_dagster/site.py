@@ -1,0 +1,311 @@
+"""The site: one strict model of every setting a plant configures, from the PI server to the Delta tables.
+
+A site is written as the `attributes` of a `defs.yaml` (see `docs/site.md`) or built in Python. A wrong or
+unknown setting is refused when the site is loaded, never at the first run. Secrets are not settings: the site
+names the environment variables that hold them, and they are read when a run needs them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from datetime import date, datetime, timezone
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+NAME_PATTERN = r"^[A-Za-z0-9_.-]+$"
+"""What a site or tag group may be called: the name becomes a partition key, a folder name and part of a
+predicate, and Dagster cannot show partitions whose key holds `| [ ] ,`."""
+
+MAX_SHARDS = 1000
+
+
+class SettingsModel(BaseModel):
+    """Base of all settings: unknown names are errors and nothing changes after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SecretMissingError(Exception):
+    """An environment variable that the site names is not set."""
+
+
+def secret_from_environment(variable: str, *, setting: str) -> str:
+    """The secret in environment variable `variable`, which `setting` of the site names.
+
+    Raises:
+        SecretMissingError: the variable is not set or empty.
+    """
+    secret = os.environ.get(variable)
+    if not secret:
+        raise SecretMissingError(
+            f"The environment variable {variable} is not set. The site's setting {setting} names it; "
+            f"set it where the run executes (a .env file beside the project is read by `dagster dev`)."
+        )
+    return secret
+
+
+class AnonymousLogin(SettingsModel):
+    """No login: for the simulator, or a PI Web API whose authentication methods include Anonymous."""
+
+    kind: Literal["anonymous"] = "anonymous"
+
+
+class BasicLogin(SettingsModel):
+    """HTTP Basic with a Windows account that PI Web API impersonates."""
+
+    kind: Literal["basic"] = "basic"
+    username: str = Field(min_length=1, description=r"The account, as `user` or `DOMAIN\user`.")
+    password_env: str = Field(
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
+        description="Name of the environment variable that holds the password.",
+    )
+
+
+Login = Annotated[AnonymousLogin | BasicLogin, Field(discriminator="kind")]
+
+
+def _is_template(text: str) -> bool:
+    """True for a Jinja template: Dagster validates `defs.yaml` before and after it renders `{{ env.X }}`."""
+    return "{{" in text
+
+
+class ServerSettings(SettingsModel):
+    """The PI Web API server and how hard it may be asked."""
+
+    url: str = Field(description="Base URL of PI Web API, ending in `/piwebapi`.")
+    login: Login = Field(default_factory=AnonymousLogin, description="How to log in.")
+    data_server: str | None = Field(
+        default=None,
+        description="Name of the PI Data Archive; may be left out where PI Web API knows just one.",
+    )
+    ca_bundle: str | None = Field(
+        default=None,
+        description="Path of a PEM file with the certificate authority that signed the server's certificate.",
+    )
+    read_mode: Literal["streamset", "batch"] = Field(
+        default="streamset",
+        description="`streamset`: many tags in one GET. `batch`: many GETs in one POST /batch, for proxies that cut long URLs.",
+    )
+    batch_size: int = Field(default=100, ge=1, le=1000, description="Tags a request.")
+    max_count_per_request: int | None = Field(
+        default=None,
+        ge=1,
+        description="Events asked of one tag in one request; default: an equal share of `max_items_per_call`.",
+    )
+    max_items_per_call: int = Field(
+        default=150_000,
+        ge=1,
+        description="The server's configuration item MaxReturnedItemsPerCall; no request asks for more events in all.",
+    )
+    max_requests_in_flight: int = Field(
+        default=8, ge=1, le=128, description="Requests under way at once, over all threads."
+    )
+    max_requests_per_second: float = Field(
+        default=200.0, gt=0, le=1000, description="Requests started a second, over all threads."
+    )
+    connect_timeout_seconds: float = Field(
+        default=10.0, gt=0, le=300, description="Seconds to wait for a connection."
+    )
+    read_timeout_seconds: float = Field(
+        default=150.0, gt=0, le=3600, description="Seconds to wait for the next byte of an answer."
+    )
+    retry_budget_seconds: float = Field(
+        default=300.0,
+        ge=0,
+        le=86_400,
+        description="Seconds that one request may spend on retries before it is given up.",
+    )
+    max_body_mebibytes: int = Field(
+        default=512, ge=1, le=4096, description="An answer larger than this (decompressed, MiB) is refused."
+    )
+    compress: bool = Field(
+        default=True, description="Ask for gzip; switch off only where the server is on this machine."
+    )
+    select_fields: bool = Field(
+        default=True,
+        description="Ask only for the fields that are stored (`selectedFields`); about a fifth less to send.",
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _url_is_a_base_url(cls, url: str) -> str:
+        if _is_template(url):
+            return url
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"{url!r} is not a URL; write it like https://pi.example.com/piwebapi")
+        if parts.username or parts.password:
+            raise ValueError("the URL must not hold a user name or password; use the `login` setting")
+        if parts.query or parts.fragment:
+            raise ValueError(f"{url!r} must be the base URL only, without ? or #")
+        if not parts.path.rstrip("/").lower().endswith("/piwebapi"):
+            raise ValueError(
+                f"{url!r} does not end in /piwebapi; write it like https://{parts.netloc}/piwebapi"
+            )
+        return url.rstrip("/")
+
+
+class LakeSettings(SettingsModel):
+    """Where the Delta tables are: a folder, or a prefix in S3, ADLS or GCS; one folder in it is one table."""
+
+    uri: str = Field(
+        min_length=1,
+        description="Folder or URI, such as `/data/pi`, `s3://bucket/pi`, `abfss://container@account.dfs.core.windows.net/pi`.",
+    )
+    storage_options: dict[str, str] = Field(
+        default_factory=dict,
+        description="Options for the object store, passed through to delta-rs; no secrets here.",
+    )
+    storage_options_env: dict[str, str] = Field(
+        default_factory=dict,
+        description="Secret options: option name -> name of the environment variable that holds its value.",
+    )
+
+    def resolve_storage_options(self) -> dict[str, str]:
+        """All storage options, the secret ones read from the environment now.
+
+        Raises:
+            SecretMissingError: a named variable is not set.
+        """
+        secrets = {
+            option: secret_from_environment(variable, setting=f"lake.storage_options_env.{option}")
+            for option, variable in self.storage_options_env.items()
+        }
+        return {**self.storage_options, **secrets}
+
+
+class TagGroup(SettingsModel):
+    """Tags that are read together and share partitions; the first group that matches a tag owns it."""
+
+    name: str = Field(
+        pattern=NAME_PATTERN,
+        max_length=64,
+        description="The group's name; becomes a partition key and a folder name.",
+    )
+    tag_filter: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Tag name pattern with `*` and `?`, not case-sensitive, such as `BLR*`.",
+    )
+    tags: tuple[str, ...] | None = Field(
+        default=None, min_length=1, description="The tag names, written out."
+    )
+    shards: int = Field(
+        default=1,
+        ge=1,
+        le=MAX_SHARDS,
+        description="Spread the group's tags by a stable hash over this many partitions.",
+    )
+
+    @model_validator(mode="after")
+    def _has_one_way_to_match(self) -> TagGroup:
+        if (self.tag_filter is None) == (self.tags is None):
+            raise ValueError(f"tag group {self.name!r} needs either `tag_filter` or `tags`, and not both")
+        return self
+
+    def partition_names(self) -> tuple[str, ...]:
+        """The group's partition keys: its name, or `name-00 ... name-(n-1)` when it has shards."""
+        if self.shards == 1:
+            return (self.name,)
+        width = max(2, len(str(self.shards - 1)))
+        return tuple(f"{self.name}-{shard:0{width}d}" for shard in range(self.shards))
+
+
+_CRON_FIELD = re.compile(r"^[\d*/,\-A-Za-z]+$")
+
+
+def _check_cron(text: str) -> str:
+    if len(text.split()) != 5 or not all(_CRON_FIELD.match(part) for part in text.split()):
+        raise ValueError(f"{text!r} is not a cron expression of five fields such as `*/5 * * * *`")
+    return text
+
+
+class ScheduleSettings(SettingsModel):
+    """When Dagster runs what, as cron expressions in UTC."""
+
+    timeseries: str = Field(default="*/5 * * * *", description="Today's partitions of pi_timeseries.")
+    points: str = Field(default="15 0 * * *", description="The list of tags, pi_points.")
+
+    @field_validator("timeseries", "points")
+    @classmethod
+    def _is_cron(cls, text: str) -> str:
+        return _check_cron(text)
+
+
+class Site(SettingsModel):
+    """One PI system and where its data goes: everything a user configures."""
+
+    name: str = Field(
+        default="pi",
+        pattern=NAME_PATTERN,
+        max_length=64,
+        description="The site's name, for people and for commit metadata.",
+    )
+    asset_key_prefix: tuple[str, ...] = Field(
+        default=(),
+        description="Put in front of every asset key, so that one Dagster code location can hold several sites.",
+    )
+    server: ServerSettings
+    lake: LakeSettings
+    start_date: date = Field(description="First day (UTC) that can be loaded, such as 2026-01-01.")
+    tag_groups: tuple[TagGroup, ...] = Field(
+        min_length=1, description="Which tags are read and how they share partitions."
+    )
+    incremental_window_days: int = Field(
+        default=30,
+        ge=1,
+        le=3660,
+        description="Closed days that the schedule looks back for on its own when nothing was loaded yet.",
+    )
+    lag_seconds: float = Field(
+        default=10.0,
+        ge=0,
+        le=3600,
+        description="Today is read up to server time minus this: the newest event is provisional.",
+    )
+    allow_partial: bool = Field(
+        default=False,
+        description="When a tag cannot be read: false fails its partition; true commits the other tags and records this one as missing.",
+    )
+    max_partitions_per_run: int = Field(
+        default=30, ge=1, le=1000, description="Partitions that one run of a backfill takes."
+    )
+    engine: Literal["local"] = Field(
+        default="local", description="Where the work is done; `local` is this machine, with delta-rs."
+    )
+    schedules: ScheduleSettings = Field(default_factory=ScheduleSettings)
+
+    @field_validator("start_date", mode="after")
+    @classmethod
+    def _start_is_not_in_the_future(cls, start: date) -> date:
+        today = datetime.now(timezone.utc).date()
+        if start > today:
+            raise ValueError(
+                f"start_date {start} is in the future (today is {today} UTC); it is the first day to load"
+            )
+        return start
+
+    @model_validator(mode="after")
+    def _partition_names_are_unique(self) -> Site:
+        owner: dict[str, TagGroup] = {}
+        for group in self.tag_groups:
+            for partition in group.partition_names():
+                # Partitions are folders, and a file system that ignores case must not mix two of them up.
+                other = owner.setdefault(partition.lower(), group)
+                if other is not group:
+                    raise ValueError(
+                        f"the tag groups {other.name!r} and {group.name!r} would share the partition {partition!r} "
+                        "(upper and lower case count as the same); rename one of them"
+                    )
+        return self
+
+    def partition_names(self) -> tuple[str, ...]:
+        """All keys of the partition dimension `tag_group`, in the order of the site."""
+        return tuple(name for group in self.tag_groups for name in group.partition_names())
+
+    def describe(self) -> dict[str, Any]:
+        """The settings as plain JSON; holds no secret, as the site holds only names of variables."""
+        return self.model_dump(mode="json")
