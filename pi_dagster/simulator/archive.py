@@ -101,9 +101,7 @@ class Events:
             for i, value in enumerate(values):
                 array[i] = 0 if value is None and dtype is not np.object_ else value
         count = len(array)
-        state_codes = (
-            np.full(count, NOT_A_STATE, np.int32) if states is None else np.asarray(states, np.int32)
-        )
+        state_codes = np.full(count, NOT_A_STATE, np.int32) if states is None else np.asarray(states, np.int32)
         if flags is None:
             flags = np.where(state_codes == NOT_A_STATE, 0, BAD).astype(np.uint8)
         return cls(
@@ -226,7 +224,7 @@ class ArchiveBase(Protocol):
         """The point with that name; PI tag names are not case-sensitive."""
 
     def points(self, name_filter: str | None = None, start: int = 0, count: int | None = None) -> list[Point]:
-        """Points in id order whose name matches the `*`/`?` filter: `count` of them after the first `start`."""
+        """Points in id order whose name matches the `*`/`?` filter: `count` of them from the `start`-th."""
 
     def events(
         self, point: Point, start: Ticks, end: Ticks, limit: int | None = None, descending: bool = False
@@ -371,7 +369,7 @@ class Archive:
         return self.base.point_by_name(name)
 
     def points(self, name_filter: str | None = None, start: int = 0, count: int | None = None) -> list[Point]:
-        """Points in id order whose name matches the `*`/`?` filter: `count` of them after the first `start`."""
+        """Points in id order whose name matches the `*`/`?` filter: `count` of them from the `start`-th."""
         return self.base.points(name_filter, start, count)
 
     def span(self) -> tuple[Ticks, Ticks] | None:
