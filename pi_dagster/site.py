@@ -92,7 +92,7 @@ class ServerSettings(SettingsModel):
     batch_size: int = Field(default=100, ge=1, le=1000, description="Tags a request.")
     max_count_per_request: int | None = Field(
         default=None,
-        ge=1,
+        ge=2,
         description="Events asked of one tag in one request; default: an equal share of `max_items_per_call`.",
     )
     max_items_per_call: int = Field(
@@ -244,7 +244,7 @@ class Site(SettingsModel):
         max_length=64,
         description="The site's name, for people and for commit metadata.",
     )
-    asset_key_prefix: tuple[str, ...] = Field(
+    asset_key_prefix: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")], ...] = Field(
         default=(),
         description="Put in front of every asset key, so that one Dagster code location can hold several sites.",
     )

@@ -1,0 +1,19 @@
+"""The PI Web API client: bytes to Arrow.
+
+Two faces: `PIWebAPISource.read` for the recorded values of many streams over a window, and the lists of objects.
+It sends GET and `POST /batch` of GETs, and refuses to send anything else.
+"""
+
+from pi_dagster.piwebapi.errors import PermanentError, PIWebAPIError, TransientError
+from pi_dagster.piwebapi.recorded import RECORDED_SCHEMA, RecordedReading, StreamRef
+from pi_dagster.piwebapi.source import PIWebAPISource
+
+__all__ = [
+    "RECORDED_SCHEMA",
+    "PIWebAPIError",
+    "PIWebAPISource",
+    "PermanentError",
+    "RecordedReading",
+    "StreamRef",
+    "TransientError",
+]

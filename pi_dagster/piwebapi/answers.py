@@ -1,0 +1,195 @@
+"""One request for recorded values: how it is written for PI Web API, and what its answer holds for each stream.
+
+Before anything is believed: the status, that the body is JSON, no `WebException`, no value that failed to stream,
+and every stream that was asked for. Streams are matched by WebID, as the order of an answer is not documented.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta, timezone
+from functools import partial
+from threading import Lock
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pi_dagster.piwebapi.decode import Stream, decode_batch, decode_stream, decode_streamset, event_table, value_errors
+from pi_dagster.piwebapi.errors import (
+    BrokenAnswerError,
+    LimitMismatchError,
+    PIWebAPIError,
+    RequestRefusedError,
+    ServerTroubleError,
+    StreamMissingError,
+)
+from pi_dagster.piwebapi.planning import Request
+from pi_dagster.piwebapi.transport import ABOVE_LIMIT, Parameters, Transport, reason_in
+from pi_dagster.site import ServerSettings
+from pi_dagster.webid import InvalidWebIdError, WebId
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_EVENT_FIELDS = ("Timestamp", "Value", "Good", "Questionable", "Substituted", "Annotated", "Errors")
+# What reports a failure must be asked for too: selectedFields removes all that it does not list.
+_STREAM_FIELDS = (*(f"Items.{field}" for field in _EVENT_FIELDS), "UnitsAbbreviation", "WebException", "Errors")
+_STREAMSET_FIELDS = (
+    "Items.WebId",
+    *(f"Items.{field}" for field in _STREAM_FIELDS),
+    "WebException",
+    "Errors",
+)
+
+
+@dataclass(frozen=True)
+class StreamEvents:
+    """Where the events of one stream are in the answer's table, and their unit."""
+
+    table: pa.Table
+    first: int
+    count: int
+    units: str
+
+    def times_us(self) -> npt.NDArray[np.int64]:
+        """Instants in microseconds since 1970."""
+        column = self.table.column("timestamp").chunk(0) if self.count else None
+        if column is None:
+            return np.empty(0, np.int64)
+        times = np.frombuffer(column.buffers()[1], np.int64, self.table.num_rows)
+        return times[self.first : self.first + self.count]
+
+    def before(self, end_us: int) -> StreamEvents:
+        """Those of these events that lie before `end_us`, microseconds since 1970."""
+        return replace(self, count=int(np.searchsorted(self.times_us(), end_us)))
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one request brought: events of the streams that were read, and why the others were not."""
+
+    streams: dict[str, StreamEvents]
+    troubles: dict[str, PIWebAPIError]
+
+
+def fetch(request: Request, transport: Transport, settings: ServerSettings, decode_turn: Lock) -> Answer:
+    """Send `request` by streamset GET or by batch, as the site chooses, and decode the answer.
+
+    The troubles of a request for a single stream are raised, so that they are repeated where that can help.
+
+    Args:
+        decode_turn: held while decoding; threads cannot decode at once anyway, and together would fill the memory.
+
+    Raises:
+        PIWebAPIError: see `errors`.
+    """
+    query = _query(request)
+    if settings.read_mode == "streamset":
+        fields = [("selectedFields", ";".join(_STREAMSET_FIELDS))] if settings.select_fields else []
+        web_ids = [("webId", web_id) for web_id in request.web_ids]
+        parameters = [*web_ids, *query, ("webIdType", "IDOnly"), *fields]
+        return transport.get(
+            "streamsets/recorded", parameters, partial(_in_turn, _parse_streamset, request, decode_turn)
+        )
+    fields = [("selectedFields", ";".join(_STREAM_FIELDS))] if settings.select_fields else []
+    resources = [(web_id, f"streams/{web_id}/recorded", [*query, *fields]) for web_id in request.web_ids]
+    return transport.batch(resources, partial(_in_turn, _parse_batch, request, decode_turn))
+
+
+def format_instant(microseconds: int) -> str:
+    """An instant as PI writes it: UTC, `Z`, no trailing zeros; `+00:00` is misread by some servers."""
+    instant = _EPOCH + timedelta(microseconds=microseconds)
+    text = instant.strftime("%Y-%m-%dT%H:%M:%S")
+    return f"{text}.{instant.microsecond:06d}".rstrip("0") + "Z" if instant.microsecond else text + "Z"
+
+
+def _query(request: Request) -> Parameters:
+    return [
+        ("startTime", format_instant(request.start_us)),
+        ("endTime", format_instant(request.end_us)),
+        ("boundaryType", "Inside"),
+        ("maxCount", str(request.page_size)),
+    ]
+
+
+def _in_turn(parse: Callable[[bytes, Request], Answer], request: Request, turn: Lock, body: bytes) -> Answer:
+    with turn:
+        return parse(body, request)
+
+
+def _parse_streamset(body: bytes, request: Request) -> Answer:
+    wanted = set(request.web_ids)
+    found: dict[str, Stream] = {}
+    for stream in decode_streamset(body):
+        web_id = stream.WebId if stream.WebId in wanted else _identity(stream.WebId)
+        if web_id in found:
+            raise BrokenAnswerError(f"the server sent the stream {web_id} twice in one answer")
+        if web_id in wanted:
+            found[web_id] = stream
+    troubles: dict[str, PIWebAPIError] = {
+        web_id: StreamMissingError(
+            "the server leaves this tag out of its answer: it was deleted, or this login may not read it"
+        )
+        for web_id in request.web_ids
+        if web_id not in found
+    }
+    return _answer(body, request, found, troubles)
+
+
+def _parse_batch(body: bytes, request: Request) -> Answer:
+    answers = decode_batch(body)
+    found: dict[str, Stream] = {}
+    troubles: dict[str, PIWebAPIError] = {}
+    for web_id in request.web_ids:
+        sub = answers.get(web_id)
+        if sub is None:
+            troubles[web_id] = BrokenAnswerError("the answer to the batch leaves this tag out")
+        elif sub.Status == 200:
+            found[web_id] = decode_stream(sub.Content)
+        else:
+            troubles[web_id] = _sub_failure(sub.Status, reason_in(msgspec.json.decode(sub.Content)))
+    for error in troubles.values():
+        # The server is overloaded or the site's limits are wrong: that concerns every tag alike.
+        if isinstance(error, LimitMismatchError) or (isinstance(error, ServerTroubleError) and error.status != 500):
+            raise error
+    return _answer(body, request, found, troubles)
+
+
+def _sub_failure(status: int, reason: str) -> PIWebAPIError:
+    message = f"refused inside a batch ({status}: {reason})"
+    if status in (408, 429) or status in (500, 502, 503, 504):
+        return ServerTroubleError(message, status=status)
+    if ABOVE_LIMIT in reason:
+        return LimitMismatchError(f"{message}; set `server.max_items_per_call` to the server's limit")
+    return RequestRefusedError(message, status=status)
+
+
+def _answer(body: bytes, request: Request, found: dict[str, Stream], troubles: dict[str, PIWebAPIError]) -> Answer:
+    if b'"Errors"' in body:
+        for web_id, stream in list(found.items()):
+            if failed := value_errors(stream):
+                troubles[web_id] = BrokenAnswerError(f"the server could not send every value ({failed})")
+                del found[web_id]
+    if len(request.web_ids) == 1 and troubles:
+        raise troubles[request.web_ids[0]]
+    order = [web_id for web_id in request.web_ids if web_id in found]
+    return Answer(_locate(order, [found[web_id] for web_id in order]), troubles)
+
+
+def _locate(web_ids: Sequence[str], streams: Sequence[Stream]) -> dict[str, StreamEvents]:
+    table = event_table(streams)
+    first = 0
+    located = {}
+    for web_id, stream in zip(web_ids, streams, strict=True):
+        located[web_id] = StreamEvents(table, first, len(stream.Items), stream.UnitsAbbreviation)
+        first += len(stream.Items)
+    return located
+
+
+def _identity(web_id: str) -> str:
+    """The IDOnly form, for servers that answer in another form than they were asked for."""
+    try:
+        return WebId.parse(web_id).identity
+    except (InvalidWebIdError, ValueError):
+        return web_id

@@ -1,0 +1,105 @@
+"""What can go wrong between us and a PI Web API server, split by whether a repeat can clear it.
+
+PIWebAPIError
+├── TransientError            the same request may succeed later
+│   ├── ConnectionFailedError     refused, reset, dropped, name not found
+│   ├── RequestTimeoutError       no answer within the read timeout
+│   ├── ServerTroubleError        408, 429 and 5xx
+│   └── BrokenAnswerError         cut or unreadable body, WebException on a 200, values that failed to stream
+└── PermanentError            repeating it is useless
+    ├── LoginRefusedError         401
+    ├── CertificateError          TLS: certificate not trusted or for another host
+    ├── RequestRefusedError       other 4xx and 3xx
+    ├── NotPIWebAPIError          something answers, but it is not PI Web API
+    ├── AnswerTooLargeError       the body is larger than the site allows
+    ├── LimitMismatchError        the server allows fewer events a call than the site says
+    ├── StreamMissingError        the server leaves a tag out of its answer
+    ├── TooManyEqualTimesError    more events at one instant than one request may return
+    └── WriteRefusedError         our own refusal to send anything that is not a read
+"""
+
+from __future__ import annotations
+
+
+class PIWebAPIError(Exception):
+    """Root of everything the client raises; the message says what, where and what to do."""
+
+
+class TransientError(PIWebAPIError):
+    """A repeat can clear it."""
+
+
+class ConnectionFailedError(TransientError):
+    """No connection, or it broke."""
+
+
+class RequestTimeoutError(TransientError):
+    """The server did not answer in time."""
+
+
+class ServerTroubleError(TransientError):
+    """The server answered 408, 429 or 5xx.
+
+    Args:
+        message: what to tell the user.
+        status: the HTTP status.
+        retry_after_seconds: what the server asked for, if it did.
+    """
+
+    def __init__(self, message: str, *, status: int, retry_after_seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.retry_after_seconds = retry_after_seconds
+
+
+class BrokenAnswerError(TransientError):
+    """The status says success and the body does not hold it."""
+
+
+class PermanentError(PIWebAPIError):
+    """A repeat cannot clear it."""
+
+
+class LoginRefusedError(PermanentError):
+    """401: wrong user, wrong password, or a login kind that the server does not accept."""
+
+
+class CertificateError(PermanentError):
+    """The server's TLS certificate is not trusted or belongs to another host."""
+
+
+class RequestRefusedError(PermanentError):
+    """The server refused this request.
+
+    Args:
+        message: what to tell the user.
+        status: the HTTP status.
+    """
+
+    def __init__(self, message: str, *, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class NotPIWebAPIError(PermanentError):
+    """Something answers at the URL, but not PI Web API."""
+
+
+class AnswerTooLargeError(PermanentError):
+    """The answer is larger than the site's `max_body_mebibytes`."""
+
+
+class LimitMismatchError(PermanentError):
+    """The site's `max_items_per_call` is above the server's MaxReturnedItemsPerCall."""
+
+
+class StreamMissingError(PermanentError):
+    """The server left a stream out of its answer: the tag is deleted or this login may not read it."""
+
+
+class TooManyEqualTimesError(PermanentError):
+    """More events share one microsecond than one request may return, so a page cannot be turned."""
+
+
+class WriteRefusedError(PermanentError):
+    """The client was asked to send something that is not a read."""

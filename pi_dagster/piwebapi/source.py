@@ -1,0 +1,68 @@
+"""A PI system as the rest of the project sees it: list its tags, read recorded values; no URL, no JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from types import TracebackType
+
+from pi_dagster.piwebapi import objects
+from pi_dagster.piwebapi.recorded import RecordedReader, RecordedReading, StreamRef
+from pi_dagster.piwebapi.transport import RetryPolicy, TrafficCount, Transport
+from pi_dagster.site import ServerSettings
+
+
+class PIWebAPISource:
+    """An open connection to the PI Web API server of a site; a context manager.
+
+    Args:
+        settings: the server of the site.
+        retry: when to repeat a request; by default as the site says.
+
+    Raises:
+        SecretMissingError: the environment variable that the login names is not set.
+    """
+
+    def __init__(self, settings: ServerSettings, *, retry: RetryPolicy | None = None) -> None:
+        self._settings = settings
+        self._transport = Transport(settings, retry=retry)
+        self._reader = RecordedReader(self._transport, settings)
+
+    def __enter__(self) -> PIWebAPISource:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._reader.close()
+        self._transport.__exit__(exc_type, exc, traceback)
+
+    @property
+    def transport(self) -> Transport:
+        """The connection, for what `objects` asks beyond tags and values."""
+        return self._transport
+
+    @property
+    def traffic(self) -> TrafficCount:
+        """What has gone over the wire since the source was opened."""
+        return self._transport.traffic
+
+    def server_time(self) -> datetime:
+        """The server's clock, in UTC; windows end by it, as ours may be wrong."""
+        return objects.server_time(self._transport)
+
+    def data_server(self) -> objects.DataServer:
+        """The Data Archive of the site.
+
+        Raises:
+            DataServerNotFoundError: the site's `data_server` fits none, or not just one.
+        """
+        return objects.find_data_server(self._transport, self._settings.data_server)
+
+    def list_points(self) -> Iterator[objects.Point]:
+        """All tags of the site's Data Archive that this login may see."""
+        return objects.list_points(self._transport, self.data_server())
+
+    def read(self, streams: Sequence[StreamRef], start: datetime, end: datetime) -> RecordedReading:
+        """The recorded values of `streams` over `[start, end)`; see RecordedReading."""
+        return self._reader.read(streams, start, end)

@@ -1,0 +1,363 @@
+"""One request to PI Web API: sent, repeated while that can help, read into memory, and refused if it is a write.
+
+`requests` with `stream=True` and one read of the raw body: its `.content` reads 10 KB at a time and costs four
+times the CPU. A body is parsed inside the retry loop, because PI Web API reports some failures only in the body
+of a 200 (error handling, docs.aveva.com/bundle/pi-web-api-reference/page/help/topics/error-handling.html).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+from types import TracebackType
+from typing import TypeVar
+from urllib.parse import quote, urlencode
+
+import msgspec
+import requests
+import tenacity
+import urllib3
+from isal import isal_zlib
+from requests.adapters import HTTPAdapter
+
+from pi_dagster.piwebapi.auth import request_auth
+from pi_dagster.piwebapi.errors import (
+    AnswerTooLargeError,
+    BrokenAnswerError,
+    CertificateError,
+    ConnectionFailedError,
+    LimitMismatchError,
+    LoginRefusedError,
+    NotPIWebAPIError,
+    PIWebAPIError,
+    RequestRefusedError,
+    RequestTimeoutError,
+    ServerTroubleError,
+    TransientError,
+    WriteRefusedError,
+)
+from pi_dagster.piwebapi.limiter import RequestLimiter
+from pi_dagster.site import ServerSettings
+
+Answer = TypeVar("Answer")
+Parameters = Sequence[tuple[str, str]]
+
+_TRANSIENT_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
+_PLAIN_ANSWERS = frozenset({200, 207})
+ABOVE_LIMIT = "is greater than the maximum allowed"
+"""In every wording of the refusal of a `maxCount` above MaxReturnedItemsPerCall."""
+_CHUNK_BYTES = 1 << 20
+_GZIP_WBITS = 31
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetryPolicy:
+    """When and how often a request is repeated.
+
+    Args:
+        budget_seconds: no repeat starts later than this after the first try.
+        first_wait_seconds: wait before the first repeat; doubles each time, with full jitter.
+        longest_wait_seconds: cap of the wait, unless the server's `Retry-After` asks for more.
+        tries_when_unlikely: tries in all for failures that often are not transient: 500 (PI Web API uses it for
+            missing back-end rights too), unreadable bodies and timeouts.
+    """
+
+    budget_seconds: float = 300.0
+    first_wait_seconds: float = 0.5
+    longest_wait_seconds: float = 30.0
+    tries_when_unlikely: int = 4
+
+    def should_stop(self, state: tenacity.RetryCallState) -> bool:
+        """True when the failed try in `state` was the last."""
+        error = state.outcome.exception() if state.outcome else None
+        unlikely = isinstance(error, (BrokenAnswerError, RequestTimeoutError)) or (
+            isinstance(error, ServerTroubleError) and error.status == 500
+        )
+        if unlikely and state.attempt_number >= self.tries_when_unlikely:
+            return True
+        elapsed = state.seconds_since_start or 0.0
+        return elapsed + self._asked_wait(error) >= self.budget_seconds
+
+    def wait_seconds(self, state: tenacity.RetryCallState) -> float:
+        """Seconds to wait before the next try."""
+        error = state.outcome.exception() if state.outcome else None
+        backoff = tenacity.wait_random_exponential(multiplier=self.first_wait_seconds, max=self.longest_wait_seconds)
+        return max(backoff(state), self._asked_wait(error))
+
+    @staticmethod
+    def _asked_wait(error: BaseException | None) -> float:
+        return (error.retry_after_seconds or 0.0) if isinstance(error, ServerTroubleError) else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrafficCount:
+    """Requests sent, how many of them were repeats, and bytes of body received, since the transport was opened."""
+
+    requests: int = 0
+    retries: int = 0
+    bytes_received: int = 0
+
+
+class Transport:
+    """A connection pool to one server that sends reads only; safe to share between threads.
+
+    Args:
+        settings: the server of the site.
+        retry: when to repeat; by default within the site's `retry_budget_seconds`.
+
+    Raises:
+        SecretMissingError: the environment variable that the login names is not set.
+    """
+
+    def __init__(self, settings: ServerSettings, *, retry: RetryPolicy | None = None) -> None:
+        self._url = settings.url
+        self._timeout = (settings.connect_timeout_seconds, settings.read_timeout_seconds)
+        self._max_body_bytes = settings.max_body_mebibytes << 20
+        self._retry = retry or RetryPolicy(budget_seconds=settings.retry_budget_seconds)
+        self._limiter = RequestLimiter(
+            max_in_flight=settings.max_requests_in_flight, max_per_second=settings.max_requests_per_second
+        )
+        self._session = requests.Session()
+        self._session.auth = request_auth(settings.login)
+        if settings.ca_bundle is not None:
+            self._session.verify = settings.ca_bundle
+        self._session.headers.update(
+            {
+                "Accept": "application/json",
+                "Accept-Encoding": "gzip" if settings.compress else "identity",
+                # Any value passes PI Web API's CSRF defence, which POST /batch falls under too.
+                "X-Requested-With": "pi_dagster",
+            }
+        )
+        adapter = HTTPAdapter(pool_connections=1, pool_maxsize=settings.max_requests_in_flight, pool_block=True)
+        self._session.mount("http://", adapter)
+        self._session.mount("https://", adapter)
+        self._count = TrafficCount()
+        self._count_lock = threading.Lock()
+
+    def __enter__(self) -> Transport:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._session.close()
+
+    def __repr__(self) -> str:
+        return f"Transport({self._url!r})"
+
+    @property
+    def url(self) -> str:
+        """The server's base URL."""
+        return self._url
+
+    @property
+    def traffic(self) -> TrafficCount:
+        """What has gone over the wire so far."""
+        with self._count_lock:
+            return self._count
+
+    def get(self, path: str, parameters: Parameters, parse: Callable[[bytes], Answer]) -> Answer:
+        """GET `path` below the base URL and return what `parse` makes of the body.
+
+        Args:
+            path: such as `streamsets/recorded`, already percent-encoded.
+            parameters: query parameters in order; names may repeat.
+            parse: bytes to answer; may raise BrokenAnswerError to have the request repeated.
+
+        Raises:
+            PIWebAPIError: the request failed for good; see `errors`.
+        """
+        return self._repeated("GET", self._join(path, parameters), None, parse)
+
+    def batch(self, resources: Sequence[tuple[str, str, Parameters]], parse: Callable[[bytes], Answer]) -> Answer:
+        """POST /batch with one GET for each (id, path, parameters).
+
+        The query must be part of `Resource`: a batch has no other place for parameters
+        (docs.aveva.com/bundle/pi-web-api-reference/page/help/controllers/batch/actions/execute.html).
+        """
+        calls = {key: {"Method": "GET", "Resource": self._join(path, query)} for key, path, query in resources}
+        return self._repeated("POST", f"{self._url}/batch", msgspec.json.encode(calls), parse)
+
+    def _join(self, path: str, parameters: Parameters) -> str:
+        query = urlencode(parameters, quote_via=quote, safe=";:*")
+        return f"{self._url}/{path}?{query}" if query else f"{self._url}/{path}"
+
+    def _repeated(self, method: str, url: str, body: bytes | None, parse: Callable[[bytes], Answer]) -> Answer:
+        if method != "GET" and not (method == "POST" and url == f"{self._url}/batch"):
+            raise WriteRefusedError(f"{method} {url} is not a read; this client only reads from PI.")
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(TransientError),
+            wait=self._retry.wait_seconds,
+            stop=self._retry.should_stop,
+            reraise=True,
+        )
+        for attempt in retrying:
+            with attempt:
+                answer = self._once(method, url, body, is_repeat=attempt.retry_state.attempt_number > 1)
+                try:
+                    return parse(answer)
+                except BrokenAnswerError as error:
+                    raise BrokenAnswerError(f"{self._url} sent an answer that cannot be used: {error}.") from error
+        raise AssertionError("tenacity re-raises the last failure")
+
+    def _once(self, method: str, url: str, body: bytes | None, *, is_repeat: bool) -> bytes:
+        received = 0
+        try:
+            with (
+                self._limiter.slot(),
+                self._session.request(
+                    method,
+                    url,
+                    data=body,
+                    headers={"Content-Type": "application/json"} if body is not None else None,
+                    timeout=self._timeout,
+                    stream=True,
+                    # A redirect would carry the login to wherever the answer points.
+                    allow_redirects=False,
+                ) as response,
+            ):
+                raw = self._read(response)
+                received = len(raw)
+                answer = self._decompress(raw, response)
+                if response.status_code not in _PLAIN_ANSWERS:
+                    raise self._failure(response, answer)
+                return answer
+        except requests.exceptions.SSLError as error:
+            raise CertificateError(
+                f"The TLS certificate of {self._url} was not accepted ({_reason(error)}). Set `server.ca_bundle` to a "
+                "PEM file with the certificate authority that signed it, and use the host name it was issued for."
+            ) from error
+        except (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError) as error:
+            raise RequestTimeoutError(
+                f"{self._url} did not answer within {self._timeout[1]:g} s (connecting: {self._timeout[0]:g} s). "
+                "Ask for less at once (`server.batch_size`) or wait longer (`server.read_timeout_seconds`)."
+            ) from error
+        except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+            raise ConnectionFailedError(
+                f"No answer from {self._url} ({_reason(error)}). Check that the host name and port are right, that "
+                "PI Web API is running there and that a firewall or proxy lets this machine through."
+            ) from error
+        finally:
+            with self._count_lock:
+                self._count = TrafficCount(
+                    requests=self._count.requests + 1,
+                    retries=self._count.retries + is_repeat,
+                    bytes_received=self._count.bytes_received + received,
+                )
+
+    def _read(self, response: requests.Response) -> bytes:
+        declared = response.headers.get("Content-Length", "")
+        if declared.isdigit():
+            if int(declared) > self._max_body_bytes:
+                raise self._too_large()
+            return bytes(response.raw.read(decode_content=False))
+        pieces: list[bytes] = []
+        size = 0
+        while piece := response.raw.read(_CHUNK_BYTES, decode_content=False):
+            pieces.append(piece)
+            size += len(piece)
+            if size > self._max_body_bytes:
+                raise self._too_large()
+        return b"".join(pieces)
+
+    def _decompress(self, raw: bytes, response: requests.Response) -> bytes:
+        if response.headers.get("Content-Encoding", "identity").lower() != "gzip":
+            return raw
+        decompressor = isal_zlib.decompressobj(wbits=_GZIP_WBITS)
+        try:
+            answer: bytes = decompressor.decompress(raw, self._max_body_bytes + 1)
+        except isal_zlib.IsalError as error:
+            raise BrokenAnswerError(f"{self._url} sent a compressed body that cannot be read ({error}).") from error
+        if len(answer) > self._max_body_bytes:
+            raise self._too_large()
+        if not decompressor.eof:
+            raise BrokenAnswerError(f"{self._url} sent a compressed body that was cut off.")
+        return answer
+
+    def _too_large(self) -> AnswerTooLargeError:
+        return AnswerTooLargeError(
+            f"{self._url} sent more than {self._max_body_bytes >> 20} MiB in one answer. Lower `server.batch_size` or "
+            "`server.max_count_per_request`, or raise `server.max_body_mebibytes`."
+        )
+
+    def _failure(self, response: requests.Response, body: bytes) -> PIWebAPIError:
+        status = response.status_code
+        said = error_text(body)
+        if status == 401:
+            offered = response.headers.get("WWW-Authenticate", "")
+            kinds = ", ".join(kind.split()[0] for kind in offered.split(",") if kind.strip()) or "not said"
+            return LoginRefusedError(
+                f"{self._url} refused the login (401: {said}). Check the user name and the password; kinds of login "
+                f"that the server accepts: {kinds}."
+            )
+        if status in _TRANSIENT_STATUSES:
+            return ServerTroubleError(
+                f"{self._url} answered {status} ({said}).",
+                status=status,
+                retry_after_seconds=_retry_after(response.headers.get("Retry-After")),
+            )
+        if ABOVE_LIMIT in said:
+            return LimitMismatchError(
+                f"{self._url} allows fewer events a call than the site asks for ({said}). Set "
+                "`server.max_items_per_call` to the server's limit."
+            )
+        if 300 <= status < 400:
+            target = response.headers.get("Location", "another address")
+            return RequestRefusedError(
+                f"{self._url} redirects to {target}. Redirects are not followed; set `server.url` to where PI Web API is.",
+                status=status,
+            )
+        if status in (404, 405) and not _looks_like_json(body):
+            return NotPIWebAPIError(
+                f"What answers at {self._url} is not PI Web API (status {status}: {said}). Check `server.url`."
+            )
+        hint = " The object does not exist, or this login may not read it." if status in (403, 404) else ""
+        return RequestRefusedError(f"{self._url} refused the request ({status}: {said}).{hint}", status=status)
+
+
+def error_text(body: bytes) -> str:
+    """What the server says went wrong: its `Errors` or `Message`, or the start of whatever it sent."""
+    text = body[:4096].decode(errors="replace").strip()
+    try:
+        answer = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return " ".join(text[:200].split()) or "no reason given"
+    return reason_in(answer)
+
+
+def reason_in(answer: object) -> str:
+    """The same for a parsed body, such as the content of a batch's sub-answer."""
+    if isinstance(answer, dict):
+        errors = answer.get("Errors")
+        if isinstance(errors, list) and errors:
+            return "; ".join(str(item) for item in errors)
+        if answer.get("Message"):
+            return str(answer["Message"])
+    return str(answer)[:200] if answer else "no reason given"
+
+
+def _looks_like_json(body: bytes) -> bool:
+    return body.lstrip()[:1] in (b"{", b"[", b'"')
+
+
+def _retry_after(header: str | None) -> float | None:
+    """Seconds from a `Retry-After` header, which is a number of seconds or a date (RFC 9110, 10.2.3)."""
+    if not header:
+        return None
+    if header.strip().isdigit():
+        return float(header)
+    try:
+        return max(0.0, (parsedate_to_datetime(header) - datetime.now(timezone.utc)).total_seconds())
+    except (ValueError, TypeError):
+        return None
+
+
+def _reason(error: BaseException) -> str:
+    """The innermost cause, without the objects that `requests` prints around it."""
+    while (inner := error.__cause__ or error.__context__) is not None:
+        error = inner
+    return str(error) or type(error).__name__
