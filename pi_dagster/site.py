@@ -67,11 +67,6 @@ class BasicLogin(SettingsModel):
 Login = Annotated[AnonymousLogin | BasicLogin, Field(discriminator="kind")]
 
 
-def _is_template(text: str) -> bool:
-    """True for a Jinja template: Dagster validates `defs.yaml` before and after it renders `{{ env.X }}`."""
-    return "{{" in text
-
-
 class ServerSettings(SettingsModel):
     """The PI Web API server and how hard it may be asked."""
 
@@ -132,8 +127,6 @@ class ServerSettings(SettingsModel):
     @field_validator("url")
     @classmethod
     def _url_is_a_base_url(cls, url: str) -> str:
-        if _is_template(url):
-            return url
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"{url!r} is not a URL; write it like https://pi.example.com/piwebapi")
@@ -288,10 +281,17 @@ class Site(SettingsModel):
             )
         return start
 
-    @model_validator(mode="after")
-    def _partition_names_are_unique(self) -> Site:
+    @field_validator("tag_groups", mode="after")
+    @classmethod
+    def _names_are_unique(cls, groups: tuple[TagGroup, ...]) -> tuple[TagGroup, ...]:
         owner: dict[str, TagGroup] = {}
-        for group in self.tag_groups:
+        names: set[str] = set()
+        for group in groups:
+            if group.name.lower() in names:
+                raise ValueError(
+                    f"two tag groups are named {group.name!r} (upper and lower case count as the same); rename one"
+                )
+            names.add(group.name.lower())
             for partition in group.partition_names():
                 # Partitions are folders, and a file system that ignores case must not mix two of them up.
                 other = owner.setdefault(partition.lower(), group)
@@ -300,7 +300,7 @@ class Site(SettingsModel):
                         f"the tag groups {other.name!r} and {group.name!r} would share the partition {partition!r} "
                         "(upper and lower case count as the same); rename one of them"
                     )
-        return self
+        return groups
 
     def partition_names(self) -> tuple[str, ...]:
         """All keys of the partition dimension `tag_group`, in the order of the site."""

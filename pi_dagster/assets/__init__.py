@@ -1,0 +1,1 @@
+"""The assets, one file each, and what their materializations report."""

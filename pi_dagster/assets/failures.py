@@ -1,0 +1,77 @@
+"""How an asset fails: in words for the plant, and without taking down partitions that could still be loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import dagster as dg
+
+from pi_dagster.assets.metadata import failed_tags_table
+from pi_dagster.ingest.errors import GroupWithoutTagsError, IngestError, NothingToLoadError, TagsFailedError
+from pi_dagster.ingest.report import FailedTag
+from pi_dagster.lake.errors import LakeError, WindowConflictError
+from pi_dagster.piwebapi import errors as piwebapi
+from pi_dagster.site import SecretMissingError
+
+EXPECTED_ERRORS = (piwebapi.PIWebAPIError, IngestError, LakeError, SecretMissingError)
+"""Errors whose message tells the user what to do; everything else is a defect and keeps its stack trace."""
+
+PARTITION_ERRORS = (
+    TagsFailedError,
+    GroupWithoutTagsError,
+    NothingToLoadError,
+    WindowConflictError,
+    piwebapi.BrokenAnswerError,
+    piwebapi.RequestRefusedError,
+    piwebapi.AnswerTooLargeError,
+    piwebapi.StreamMissingError,
+    piwebapi.TooManyEqualTimesError,
+)
+"""Errors of one partition that say nothing about the next one. After any other, such as a server that does not
+answer or a lake that cannot be written, the next partition would fail in the same way and is not tried."""
+
+
+@dataclass(frozen=True)
+class FailedPartition:
+    """A partition that was not loaded, and why."""
+
+    key: str
+    error: Exception
+
+    @property
+    def failed_tags(self) -> Sequence[FailedTag]:
+        """The tags that could not be read, where that was the reason."""
+        return self.error.failed_tags if isinstance(self.error, TagsFailedError) else ()
+
+
+@contextmanager
+def errors_told_plainly() -> Iterator[None]:
+    """Turn an expected error into a `dagster.Failure`, which the UI shows without a stack trace."""
+    try:
+        yield
+    except EXPECTED_ERRORS as error:
+        raise dg.Failure(str(error), allow_retries=isinstance(error, piwebapi.TransientError)) from error
+
+
+def partitions_failure(failed: Sequence[FailedPartition], *, not_tried: Sequence[str], loaded: int) -> dg.Failure:
+    """The end of a run in which not every partition was loaded.
+
+    Args:
+        failed: at least one partition that failed.
+        not_tried: partitions left out because the last failure concerns the whole server or lake.
+        loaded: how many partitions were loaded; they stay loaded.
+    """
+    total = loaded + len(failed) + len(not_tried)
+    reasons = " ".join(f"{partition.key}: {partition.error}" for partition in failed)
+    left_out = f" Not tried after that: {len(not_tried)} ({not_tried[0]} to {not_tried[-1]})." if not_tried else ""
+    metadata = {"pi/failed_partitions": dg.MetadataValue.text(", ".join(partition.key for partition in failed))}
+    for partition in failed:
+        if partition.failed_tags:
+            metadata[f"pi/failed_tags/{partition.key}"] = failed_tags_table(partition.failed_tags)
+    return dg.Failure(
+        f"{len(failed)} of {total} partitions failed; {loaded} were loaded and stay. {reasons}{left_out}",
+        metadata=metadata,
+        allow_retries=all(isinstance(partition.error, piwebapi.TransientError) for partition in failed),
+    )

@@ -1,0 +1,142 @@
+"""What the assets tell Dagster: reports of ingest as typed metadata that the UI shows, links and plots.
+
+Keys that begin with `dagster/` have a meaning to Dagster; `pi/` is about the plant's data, `load/` about the work,
+`lake/` about the Delta table. Every number becomes a line in the Plots tab.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timezone
+
+import dagster as dg
+import pyarrow as pa
+
+from pi_dagster.ingest.report import FailedTag, PointsReport, Traffic, WindowReport
+from pi_dagster.lake.location import Lake
+from pi_dagster.lake.schemas import TableDefinition, column_descriptions
+from pi_dagster.site import LakeSettings
+
+Metadata = dict[str, dg.MetadataValue]
+
+
+def table_metadata(table: TableDefinition, lake: LakeSettings) -> Metadata:
+    """What is known of a Delta table before anything is loaded: where it is and what its columns mean."""
+    descriptions = column_descriptions(table.schema)
+    columns = [
+        dg.TableColumn(name=field.name, type=_delta_type(field.type), description=descriptions[field.name])
+        for field in table.schema
+    ]
+    return {
+        "dagster/uri": dg.MetadataValue.text(Lake(lake.uri).table_uri(table.name)),
+        "dagster/table_name": dg.MetadataValue.text(table.name),
+        "dagster/column_schema": dg.MetadataValue.table_schema(dg.TableSchema(columns)),
+    }
+
+
+def _delta_type(arrow_type: pa.DataType) -> str:
+    if pa.types.is_timestamp(arrow_type):
+        return "timestamp"
+    return {"bool": "boolean", "int32": "integer", "int64": "long", "date32[day]": "date"}.get(
+        str(arrow_type), str(arrow_type)
+    )
+
+
+def window_metadata(report: WindowReport) -> Metadata:
+    """The metadata of one partition of pi_timeseries."""
+    metadata: Metadata = {
+        "dagster/partition_row_count": dg.MetadataValue.int(report.rows),
+        "pi/watermark": dg.MetadataValue.timestamp(report.watermark),
+        "pi/complete": dg.MetadataValue.bool(report.complete),
+        "pi/tags": dg.MetadataValue.int(report.tags),
+        "pi/tags_with_events": dg.MetadataValue.int(report.tags_with_events),
+        "pi/failed_tags": dg.MetadataValue.int(len(report.failed_tags)),
+        "pi/rows_by_type": _counts(report.rows_by_type, "value holds"),
+        "pi/bad_share": dg.MetadataValue.float(_share(report.bad_rows, report.rows)),
+        "pi/questionable_share": dg.MetadataValue.float(_share(report.questionable_rows, report.rows)),
+        "pi/system_state_share": dg.MetadataValue.float(
+            _share(sum(report.rows_by_system_state.values()), report.rows)
+        ),
+        "pi/substituted_rows": dg.MetadataValue.int(report.substituted_rows),
+        "pi/annotated_rows": dg.MetadataValue.int(report.annotated_rows),
+        "pi/sample": _rows(report.sample),
+        "load/seconds": dg.MetadataValue.float(round(report.seconds, 3)),
+        "load/events_per_second": dg.MetadataValue.float(round(report.events_per_second, 1)),
+        **_traffic(report.traffic),
+        "lake/table_version": dg.MetadataValue.int(report.table_version),
+        "lake/files": dg.MetadataValue.int(report.files),
+        "lake/file_bytes": dg.MetadataValue.int(report.file_bytes),
+    }
+    if not report.complete:
+        lag = datetime.now(timezone.utc) - report.watermark
+        metadata["pi/lag_seconds"] = dg.MetadataValue.float(round(lag.total_seconds(), 1))
+    if report.first_event is not None and report.last_event is not None:
+        metadata["pi/first_event"] = dg.MetadataValue.timestamp(report.first_event)
+        metadata["pi/last_event"] = dg.MetadataValue.timestamp(report.last_event)
+    if report.rows_by_system_state:
+        metadata["pi/rows_by_system_state"] = _counts(report.rows_by_system_state, "system state")
+    if report.failed_tags:
+        metadata["pi/failed_tags_and_reasons"] = failed_tags_table(report.failed_tags)
+    return metadata
+
+
+def points_metadata(report: PointsReport) -> Metadata:
+    """The metadata of one refresh of pi_points."""
+    metadata: Metadata = {
+        "pi/tags": dg.MetadataValue.int(report.tags),
+        "pi/new_tags": dg.MetadataValue.int(report.new_tags),
+        "pi/gone_tags": dg.MetadataValue.int(report.gone_tags),
+        "pi/tags_in_no_group": dg.MetadataValue.int(report.tags_in_no_group_count),
+        "pi/tags_by_partition": _counts(report.tags_by_partition, "tag group", "tags"),
+        "pi/sample": _rows(report.sample),
+        "load/seconds": dg.MetadataValue.float(round(report.seconds, 3)),
+        **_traffic(report.traffic),
+        "lake/table_version": dg.MetadataValue.int(report.table_version),
+        "lake/changed": dg.MetadataValue.bool(report.changed),
+    }
+    if report.groups_without_tags:
+        metadata["pi/groups_without_tags"] = dg.MetadataValue.text(", ".join(report.groups_without_tags))
+    if report.tags_in_no_group:
+        names = [{"tag": name} for name in report.tags_in_no_group]
+        metadata["pi/names_of_tags_in_no_group"] = _table(names)
+    return metadata
+
+
+def failed_tags_table(failed_tags: Iterable[FailedTag]) -> dg.MetadataValue:
+    """The tags that could not be read, and why."""
+    return _table([{"tag": tag.tag_name, "reason": tag.error, "WebID": tag.tag_webid} for tag in failed_tags])
+
+
+def _traffic(traffic: Traffic) -> Metadata:
+    return {
+        "load/requests": dg.MetadataValue.int(traffic.requests),
+        "load/retries": dg.MetadataValue.int(traffic.retries),
+        "load/bytes_received": dg.MetadataValue.int(traffic.bytes_received),
+    }
+
+
+def _share(part: int, whole: int) -> float:
+    return round(part / whole, 6) if whole else 0.0
+
+
+def _counts(counts: Mapping[str, int], what: str, unit: str = "rows") -> dg.MetadataValue:
+    return _table([{what: name, unit: count} for name, count in counts.items()], columns=(what, unit))
+
+
+def _rows(table: pa.Table) -> dg.MetadataValue:
+    return _table(table.to_pylist(), columns=table.column_names)
+
+
+def _table(rows: Sequence[Mapping[str, object]], columns: Sequence[str] = ()) -> dg.MetadataValue:
+    """A table of the UI, whose cells are texts, numbers and booleans only, and never null."""
+    records = [dg.TableRecord({name: _cell(value) for name, value in row.items()}) for row in rows]
+    schema = dg.TableSchema([dg.TableColumn(name) for name in columns or (rows[0] if rows else ())])
+    return dg.MetadataValue.table(records, schema)
+
+
+def _cell(value: object) -> str | int | float | bool:
+    if isinstance(value, datetime):
+        return value.isoformat().replace("+00:00", "Z")
+    if isinstance(value, str | int | float):
+        return value
+    return "" if value is None else str(value)

@@ -1,0 +1,47 @@
+"""`build_pi_definitions`: a site becomes Dagster definitions; this puts the parts together and nothing else."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from pi_dagster.assets.archive import build_pi_archive
+from pi_dagster.assets.points import build_pi_points
+from pi_dagster.assets.timeseries import build_pi_timeseries
+from pi_dagster.automation.schedules import build_points_schedule, build_timeseries_schedule
+from pi_dagster.resources import SiteResources
+from pi_dagster.site import Site
+
+
+def build_pi_definitions(site: Site) -> dg.Definitions:
+    """Everything Dagster needs to bring this site's data into its lake: assets, jobs, schedules and resources.
+
+    Sites in one code location need different `asset_key_prefix`es; merge their definitions with
+    `dagster.Definitions.merge`.
+    """
+    resources = SiteResources.of(site)
+    archive = build_pi_archive(site)
+    points = build_pi_points(site, resources, archive=archive)
+    timeseries = build_pi_timeseries(site, resources, archive=archive, points=points)
+    prefix = "".join(f"{part}_" for part in site.asset_key_prefix)
+    return dg.Definitions(
+        assets=[archive, points, timeseries],
+        jobs=[
+            dg.define_asset_job(
+                f"{prefix}load_pi_points",
+                selection=[points],
+                executor_def=dg.in_process_executor,
+                description="Reads the list of tags.",
+            ),
+            dg.define_asset_job(
+                f"{prefix}load_pi_timeseries",
+                selection=[timeseries],
+                executor_def=dg.in_process_executor,
+                description="Reads recorded values for the days and tag groups you choose.",
+            ),
+        ],
+        schedules=[
+            build_points_schedule(site, name=f"{prefix}pi_points_schedule", job_name=f"{prefix}load_pi_points"),
+            build_timeseries_schedule(site, points, timeseries, name=f"{prefix}pi_timeseries_schedule"),
+        ],
+        resources=resources.definitions(site),
+    )
