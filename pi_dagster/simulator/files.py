@@ -50,6 +50,8 @@ class SkabBase(MemoryBase):
                 f"no CSV files in subfolders of {folder}: expected the SKAB layout, for example valve1/0.csv"
             )
         table = pa.concat_tables([_read(path) for path in paths])
+        if not table.num_rows:
+            raise UnreadableFolderError(f"the CSV files in {folder} have no rows")
         ticks = table[TIME_COLUMN].cast(pa.int64()).to_numpy() * 10
         created = datetime.fromtimestamp(int(ticks.min()) / 1e7, timezone.utc)
         super().__init__()
