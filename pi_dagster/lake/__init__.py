@@ -1,0 +1,50 @@
+"""The Delta tables: schemas, atomic replacement of windows, reading back.
+
+    lake = Lake("/data/pi")
+    table = TimeseriesTable.open(lake)
+    table.replace_window(partition_date=day, tag_group="boilers", start=..., end=..., batches=..., commit_info={})
+
+A window is replaced by its new rows in one Delta commit, so that a process killed at any moment leaves the old
+rows or the new ones. Commits go through delta-rs, which must not be used in forked processes: use `spawn`.
+"""
+
+from pi_dagster.lake.errors import (
+    CommitUncertainError,
+    ForeignTableError,
+    LakeAccessError,
+    LakeError,
+    LakeNotWritableError,
+    RowsRefusedError,
+    TableMissingError,
+    WindowConflictError,
+)
+from pi_dagster.lake.location import Lake
+from pi_dagster.lake.points import PointsTable
+from pi_dagster.lake.schemas import (
+    PARTITION_COLUMNS,
+    POINTS_SCHEMA,
+    TIMESERIES_FILE_SCHEMA,
+    TIMESERIES_SCHEMA,
+    column_descriptions,
+)
+from pi_dagster.lake.timeseries import TimeseriesTable, WindowCommit
+
+__all__ = [
+    "PARTITION_COLUMNS",
+    "POINTS_SCHEMA",
+    "TIMESERIES_FILE_SCHEMA",
+    "TIMESERIES_SCHEMA",
+    "CommitUncertainError",
+    "ForeignTableError",
+    "Lake",
+    "LakeAccessError",
+    "LakeError",
+    "LakeNotWritableError",
+    "PointsTable",
+    "RowsRefusedError",
+    "TableMissingError",
+    "TimeseriesTable",
+    "WindowCommit",
+    "WindowConflictError",
+    "column_descriptions",
+]

@@ -1,0 +1,115 @@
+"""The Delta tables' columns: names, types and what they mean.
+
+This is the one list of columns. Tables are created from it, files are written by it, and the descriptions
+(each field's metadata `comment`) become Delta column comments and what Dagster shows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+_STRING = pa.string()
+_TIMESTAMP = pa.timestamp("us", tz="UTC")
+
+
+def _column(name: str, kind: pa.DataType, description: str) -> pa.Field:
+    return pa.field(name, kind, metadata={"comment": description})
+
+
+TIMESERIES_SCHEMA: pa.Schema = pa.schema(
+    [
+        _column("tag_webid", _STRING, "The tag's IDOnly WebID; stays the same when the tag is renamed."),
+        _column("timestamp", _TIMESTAMP, "When the event happened, UTC, cut (not rounded) to microseconds."),
+        _column("value", pa.float64(), "The recorded number; null unless the archive holds a real number."),
+        _column("quality_good", pa.bool_(), "False when PI marks the value as bad."),
+        _column("quality_questionable", pa.bool_(), "True when there is reason to doubt the value."),
+        _column("units", _STRING, "Engineering units of the value, as PI abbreviates them."),
+        _column("ingestion_timestamp", _TIMESTAMP, "When this row was read from PI, UTC."),
+        _column("partition_date", pa.date32(), "UTC day of `timestamp`; partition column."),
+        _column("tag_group", _STRING, "The tag group, or shard of one, that the tag belongs to; partition column."),
+        _column("tag_name", _STRING, "The tag's name when the row was read."),
+        _column(
+            "value_string",
+            _STRING,
+            "Name of the digital or system state, the string, or the exact text of a value that is not a number.",
+        ),
+        _column("digital_state_code", pa.int32(), "Offset of the digital state in its set; null for other values."),
+        _column(
+            "is_system_state",
+            pa.bool_(),
+            "True when PI recorded a system state (such as `No Data` or `Shutdown`) instead of a value.",
+        ),
+        _column("quality_substituted", pa.bool_(), "True when the value was changed after it was first recorded."),
+        _column("quality_annotated", pa.bool_(), "True when somebody attached a comment to the event."),
+        _column(
+            "event_ordinal",
+            pa.int32(),
+            "Counts a tag's events within one microsecond, in archive order; 0 for nearly all.",
+        ),
+    ]
+)
+"""Columns of pi_timeseries; its key is (tag_webid, timestamp, event_ordinal)."""
+
+TIMESERIES_KEY = ("tag_webid", "timestamp", "event_ordinal")
+
+PARTITION_COLUMNS = ("partition_date", "tag_group")
+
+TIMESERIES_FILE_SCHEMA: pa.Schema = pa.schema(
+    [field for field in TIMESERIES_SCHEMA if field.name not in PARTITION_COLUMNS]
+)
+"""Columns of the record batches that `TimeseriesTable.replace_window` takes: all but the partition columns."""
+
+POINTS_SCHEMA: pa.Schema = pa.schema(
+    [
+        _column("tag_webid", _STRING, "The tag's IDOnly WebID; stays the same when the tag is renamed."),
+        _column("tag_name", _STRING, "The tag's name."),
+        _column("path", _STRING, r"The tag's path, `\\server\tag`."),
+        _column("descriptor", _STRING, "What the tag measures, in the words of whoever created it."),
+        _column("point_type", _STRING, "Type of the tag's values, such as Float32, Digital or String."),
+        _column("point_class", _STRING, "Point class, such as classic or base."),
+        _column("digital_set_name", _STRING, "Name of the tag's digital state set; empty for other types."),
+        _column("engineering_units", _STRING, "Engineering units of the tag's values."),
+        _column("span", pa.float64(), "Width of the tag's expected range of values."),
+        _column("zero", pa.float64(), "Lowest value of the tag's expected range."),
+        _column("step", pa.bool_(), "True when a value holds until the next event instead of being interpolated."),
+        _column("future", pa.bool_(), "True when the tag can hold events in the future."),
+        _column("display_digits", pa.int32(), "Digits to show; negative ones count significant digits."),
+        _column("data_server", _STRING, "Name of the PI Data Archive."),
+        _column("tag_group", _STRING, "Partition of pi_timeseries the tag is loaded into; null when none matches."),
+        _column("first_seen", _TIMESTAMP, "When pi_dagster first saw the tag, UTC."),
+        _column("last_seen", _TIMESTAMP, "When the server last listed the tag, UTC."),
+        _column("is_active", pa.bool_(), "False when the server no longer lists the tag."),
+    ]
+)
+"""Columns of pi_points, one row a tag."""
+
+
+@dataclass(frozen=True)
+class TableDefinition:
+    """What a table is called, what it holds and how it is partitioned."""
+
+    name: str
+    description: str
+    schema: pa.Schema
+    partition_columns: tuple[str, ...] = ()
+
+
+PI_TIMESERIES = TableDefinition(
+    name="pi_timeseries",
+    description="Recorded values of PI tags, one row an archive event.",
+    schema=TIMESERIES_SCHEMA,
+    partition_columns=PARTITION_COLUMNS,
+)
+
+PI_POINTS = TableDefinition(
+    name="pi_points",
+    description="The tags of the PI Data Archive, one row a tag, as the server last listed them.",
+    schema=POINTS_SCHEMA,
+)
+
+
+def column_descriptions(schema: pa.Schema) -> dict[str, str]:
+    """What each column of `schema` means, by column name."""
+    return {field.name: field.metadata[b"comment"].decode() for field in schema}
