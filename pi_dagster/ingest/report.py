@@ -9,6 +9,7 @@ from datetime import datetime
 import pyarrow as pa
 
 from pi_dagster.ingest.window import Window
+from pi_dagster.piwebapi.transport import TrafficCount
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,15 @@ class Traffic:
     bytes_received: int
     """Bytes of the bodies as sent, so compressed where compression is on."""
 
+    @classmethod
+    def between(cls, before: TrafficCount, after: TrafficCount) -> Traffic:
+        """What was counted after `before`."""
+        return cls(
+            requests=after.requests - before.requests,
+            retries=after.retries - before.retries,
+            bytes_received=after.bytes_received - before.bytes_received,
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class WindowReport:
@@ -38,7 +48,7 @@ class WindowReport:
     tag_group: str
     window: Window
     watermark: datetime
-    """The instant up to which the partition is complete for all its tags; None of its later events was read."""
+    """The instant up to which the partition is complete, except for its failed tags."""
     complete: bool
     """True when the window reaches the end of its day."""
     rows: int
@@ -46,7 +56,7 @@ class WindowReport:
     tags_with_events: int
     failed_tags: tuple[FailedTag, ...]
     rows_by_type: Mapping[str, int]
-    """Rows by what `value` holds: `number`, `digital state`, `system state`, `text`, `none`."""
+    """Rows by what the archive holds: `number`, `digital state`, `system state`, `text`, `none`."""
     rows_by_system_state: Mapping[str, int]
     bad_rows: int
     questionable_rows: int
@@ -79,6 +89,8 @@ class PointsReport:
     tags_by_partition: Mapping[str, int]
     """Active tags by partition name; every partition of the site is a key."""
     groups_without_tags: tuple[str, ...]
+    missing_tags: tuple[str, ...]
+    """Tags that the site names one by one and the server does not list; at most 100 of them."""
     tags_in_no_group: tuple[str, ...]
     """Names of active tags that no group matches; at most 100 of them."""
     tags_in_no_group_count: int

@@ -20,7 +20,7 @@ import msgspec
 import requests
 import tenacity
 import urllib3
-from isal import isal_zlib
+from isal import igzip_lib, isal_zlib
 from requests.adapters import HTTPAdapter
 
 from pi_dagster.piwebapi.auth import request_auth
@@ -270,7 +270,7 @@ class Transport:
         decompressor = isal_zlib.decompressobj(wbits=_GZIP_WBITS)
         try:
             answer: bytes = decompressor.decompress(raw, self._max_body_bytes + 1)
-        except isal_zlib.IsalError as error:
+        except igzip_lib.IsalError as error:  # type: ignore[misc]  # the stub calls the class an instance
             raise BrokenAnswerError(f"{self._url} sent a compressed body that cannot be read ({error}).") from error
         if len(answer) > self._max_body_bytes:
             raise self._too_large()
@@ -308,7 +308,7 @@ class Transport:
         if 300 <= status < 400:
             target = response.headers.get("Location", "another address")
             return RequestRefusedError(
-                f"{self._url} redirects to {target}. Redirects are not followed; set `server.url` to where PI Web API is.",
+                f"{self._url} redirects to {target}. Redirects are not followed: set `server.url` to the right place.",
                 status=status,
             )
         if status in (404, 405) and not _looks_like_json(body):

@@ -1,0 +1,46 @@
+"""What can go wrong between reading tags and committing their partition.
+
+IngestError
+├── PointsMissingError      the list of tags has not been loaded yet
+├── NoTagsError             a tag group that matches no tag, or a server that lists none
+└── TagsFailedError         some tags could not be read whole; nothing was committed
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pi_dagster.ingest.report import FailedTag
+
+_MOST_NAMED = 5
+
+
+class IngestError(Exception):
+    """Root of the errors of a load; the server's and the lake's own errors pass through as they are."""
+
+
+class PointsMissingError(IngestError):
+    """pi_points has no rows yet, so no partition knows its tags."""
+
+
+class NoTagsError(IngestError):
+    """A tag group without tags, or a server that lists none: nearly always a wrong filter or a missing right."""
+
+
+class TagsFailedError(IngestError):
+    """Tags that could not be read whole, while the site does not allow partial partitions.
+
+    Args:
+        partition: what was to be loaded, for the message.
+        failed_tags: all of them, with their errors.
+    """
+
+    def __init__(self, partition: str, failed_tags: Sequence[FailedTag]) -> None:
+        self.failed_tags = tuple(failed_tags)
+        named = "; ".join(f"{tag.tag_name}: {tag.error}" for tag in self.failed_tags[:_MOST_NAMED])
+        more = f"; and {len(self.failed_tags) - _MOST_NAMED} more" if len(self.failed_tags) > _MOST_NAMED else ""
+        super().__init__(
+            f"{len(self.failed_tags)} tags of {partition} could not be read whole, so nothing of it was committed "
+            f"({named}{more}). Load it again when the cause is gone; refresh pi_points if tags were deleted; or set "
+            "`allow_partial: true` to commit the other tags."
+        )

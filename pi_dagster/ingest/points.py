@@ -1,0 +1,123 @@
+"""Refreshing pi_points: the tags that the server lists, the partition each falls into, and those that are gone.
+
+A tag that the server no longer lists may be deleted or merely hidden from this login, so its row stays, marked
+inactive, and its recorded values stay too.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+import pyarrow as pa
+
+from pi_dagster.ingest.errors import NoTagsError
+from pi_dagster.ingest.groups import TagAssigner
+from pi_dagster.ingest.report import PointsReport, Traffic
+from pi_dagster.lake import Lake, PointsTable
+from pi_dagster.lake.schemas import POINTS_SCHEMA
+from pi_dagster.piwebapi import PIWebAPISource
+from pi_dagster.piwebapi.objects import Point
+from pi_dagster.site import Site
+
+_SAMPLE_ROWS = 10
+_MOST_NAMED = 100
+_NOT_CONTENT = ("last_seen",)
+
+
+def refresh_points(site: Site, source: PIWebAPISource, lake: Lake, *, run_id: str) -> PointsReport:
+    """List the tags of the site's Data Archive and make them the snapshot of pi_points.
+
+    Args:
+        site: says which group a tag falls into.
+        source: the server to list.
+        lake: where pi_points is.
+        run_id: kept in the commit's metadata.
+
+    Raises:
+        NoTagsError: the server lists no tag, although there were some before, or none was ever listed.
+        PIWebAPIError: the server cannot be read from.
+        LakeError: the table cannot be written.
+    """
+    begun = time.monotonic()
+    before = source.traffic
+    table = PointsTable.open(lake)
+    previous = {row["tag_webid"]: row for row in table.read().to_pylist()}
+    data_server = source.data_server().name
+    now = datetime.now(timezone.utc)
+    rows = _rows(source.list_points(), previous, TagAssigner(site.tag_groups), data_server=data_server, now=now)
+    listed = [row for row in rows if row["is_active"]]
+    if not listed:
+        raise NoTagsError(
+            f"The Data Archive {data_server} at {site.server.url} shows this login no tag. Give it read access to "
+            "the points (the point database and each point have their own security), or use another login."
+        )
+    changed = _contents(rows) != _contents(previous.values())
+    version = table.replace(pa.Table.from_pylist(rows, schema=POINTS_SCHEMA), {"site": site.name, "run_id": run_id})
+    by_partition = Counter(row["tag_group"] for row in listed if row["tag_group"] is not None)
+    names = {row["tag_name"].casefold() for row in listed}
+    ungrouped = sorted(row["tag_name"] for row in listed if row["tag_group"] is None)
+    after = source.traffic
+    return PointsReport(
+        tags=len(listed),
+        new_tags=sum(row["tag_webid"] not in previous for row in listed),
+        gone_tags=len(rows) - len(listed),
+        tags_by_partition={name: by_partition[name] for name in site.partition_names()},
+        groups_without_tags=tuple(
+            group.name for group in site.tag_groups if not any(by_partition[name] for name in group.partition_names())
+        ),
+        missing_tags=tuple(
+            name for group in site.tag_groups for name in group.tags or () if name.casefold() not in names
+        )[:_MOST_NAMED],
+        tags_in_no_group=tuple(ungrouped[:_MOST_NAMED]),
+        tags_in_no_group_count=len(ungrouped),
+        traffic=Traffic.between(before, after),
+        seconds=time.monotonic() - begun,
+        table_version=version,
+        changed=changed,
+        sample=pa.Table.from_pylist(listed[:_SAMPLE_ROWS], schema=POINTS_SCHEMA),
+    )
+
+
+def _rows(
+    points: Iterable[Point],
+    previous: dict[str, dict[str, Any]],
+    assigner: TagAssigner,
+    *,
+    data_server: str,
+    now: datetime,
+) -> list[dict[str, Any]]:
+    """The rows of the new snapshot, by tag name: what is listed now, and what was listed before and is not now."""
+    rows = {
+        point.web_id: {
+            "tag_webid": point.web_id,
+            "tag_name": point.name,
+            "path": point.path,
+            "descriptor": point.descriptor,
+            "point_type": point.point_type,
+            "point_class": point.point_class,
+            "digital_set_name": point.digital_set_name,
+            "engineering_units": point.engineering_units,
+            "span": point.span,
+            "zero": point.zero,
+            "step": point.step,
+            "future": point.future,
+            "display_digits": point.display_digits,
+            "data_server": data_server,
+            "tag_group": assigner.partition_of(point.name, point.web_id),
+            "first_seen": previous.get(point.web_id, {}).get("first_seen") or now,
+            "last_seen": now,
+            "is_active": True,
+        }
+        for point in points
+    }
+    gone = [{**row, "is_active": False} for web_id, row in previous.items() if web_id not in rows]
+    return sorted([*rows.values(), *gone], key=lambda row: (row["tag_name"], row["tag_webid"]))
+
+
+def _contents(rows: Iterable[dict[str, Any]]) -> Sequence[dict[str, Any]]:
+    content = [{name: value for name, value in row.items() if name not in _NOT_CONTENT} for row in rows]
+    return sorted(content, key=lambda row: str(row["tag_webid"]))

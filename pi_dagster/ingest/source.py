@@ -1,0 +1,15 @@
+"""Opening the historian that a site names; the one place that will choose between kinds of historian."""
+
+from __future__ import annotations
+
+from pi_dagster.piwebapi import PIWebAPISource
+from pi_dagster.site import ServerSettings
+
+
+def open_source(server: ServerSettings) -> PIWebAPISource:
+    """A connection to `server`; use it as a context manager.
+
+    Raises:
+        SecretMissingError: the environment variable that the login names is not set.
+    """
+    return PIWebAPISource(server)

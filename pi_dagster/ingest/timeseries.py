@@ -1,0 +1,243 @@
+"""Loading one partition of pi_timeseries: read a day of a tag group from PI and replace it in the table.
+
+Reading runs ahead on the reader's threads while this thread writes, and stops ahead when this thread is slower, so
+memory does not depend on how much there is. Nothing is committed before every tag has been read to its end.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta, timezone
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pi_dagster.ingest.errors import NoTagsError, PointsMissingError, TagsFailedError
+from pi_dagster.ingest.report import FailedTag, Traffic, WindowReport
+from pi_dagster.ingest.window import Window
+from pi_dagster.lake import Lake, PointsTable, TimeseriesTable
+from pi_dagster.lake.schemas import TIMESERIES_FILE_SCHEMA
+from pi_dagster.piwebapi import PIWebAPISource, RecordedReading, StreamRef
+from pi_dagster.site import Site
+
+_SAMPLE_ROWS = 10
+
+
+def load_partition(
+    site: Site, source: PIWebAPISource, lake: Lake, *, day: date, tag_group: str, run_id: str
+) -> WindowReport:
+    """Read one day of one partition's tags and replace it, in one commit.
+
+    The window is the whole UTC day, or for today all of it up to the server's clock minus the site's lag. Tags that
+    the server no longer lists keep the rows they have.
+
+    Args:
+        site: the settings.
+        source: the server to read.
+        lake: where pi_points and pi_timeseries are.
+        day: the UTC day.
+        tag_group: the partition key: a tag group, or a shard of one.
+        run_id: kept in the commit's metadata.
+
+    Raises:
+        PointsMissingError: pi_points has not been loaded yet.
+        NoTagsError: no tag belongs to the group.
+        TagsFailedError: tags could not be read whole and the site does not allow partial partitions.
+        PIWebAPIError: the server cannot be read from.
+        LakeError: the table cannot be written.
+    """
+    begun = time.monotonic()
+    traffic_before = source.traffic
+    tags = _Tags.of_partition(site, lake, tag_group)
+    now = source.server_time()
+    whole_day = Window.of_day(day)
+    window = whole_day.until(now - timedelta(seconds=site.lag_seconds))
+    table = TimeseriesTable.open(lake)
+    load = _Load(site, tags, partition=f"{tag_group} on {day}", ingestion_timestamp=datetime.now(timezone.utc))
+    commit = table.replace_window(
+        partition_date=day,
+        tag_group=tag_group,
+        start=window.start,
+        end=window.end,
+        batches=load.batches(source.read(tags.streams, window.start, window.end)),
+        keep_tags=load.keep_tags,
+        commit_info={"site": site.name, "run_id": run_id},
+    )
+    return WindowReport(
+        partition_date=day.isoformat(),
+        tag_group=tag_group,
+        window=window,
+        watermark=window.end,
+        complete=window == whole_day,
+        rows=commit.rows,
+        tags=len(tags.streams),
+        tags_with_events=len(load.summary.tags),
+        failed_tags=tuple(load.failed_tags),
+        rows_by_type=load.summary.by_type,
+        rows_by_system_state=dict(load.summary.by_system_state.most_common()),
+        bad_rows=load.summary.flagged["bad"],
+        questionable_rows=load.summary.flagged["questionable"],
+        substituted_rows=load.summary.flagged["substituted"],
+        annotated_rows=load.summary.flagged["annotated"],
+        first_event=load.summary.first_event,
+        last_event=load.summary.last_event,
+        traffic=Traffic.between(traffic_before, source.traffic),
+        seconds=time.monotonic() - begun,
+        table_version=commit.version,
+        files=commit.files,
+        file_bytes=commit.file_bytes,
+        sample=load.summary.sample,
+    )
+
+
+@dataclass(frozen=True)
+class _Tags:
+    """The tags of one partition as pi_points has them."""
+
+    streams: tuple[StreamRef, ...]
+    """Those that the server lists, in the order of their WebIDs, which is the order of the table."""
+    units: Mapping[str, str | None]
+    gone: frozenset[str]
+    """WebIDs of those that it no longer lists."""
+
+    @classmethod
+    def of_partition(cls, site: Site, lake: Lake, tag_group: str) -> _Tags:
+        columns = ["tag_webid", "tag_name", "engineering_units", "tag_group", "is_active"]
+        points = PointsTable.open(lake).to_arrow(columns)
+        if not points.num_rows:
+            raise PointsMissingError("The list of tags is empty: materialize pi_points first, then pi_timeseries.")
+        group = next(group for group in site.tag_groups if tag_group in group.partition_names())
+        partitions = pa.array(group.partition_names())
+        if not points.filter(pc.is_in(points["tag_group"], partitions)).num_rows:
+            raise NoTagsError(
+                f"No tag belongs to the tag group {group.name!r} (its filter: {group.tag_filter or group.tags}). "
+                "Correct the filter, or move the group up if an earlier one takes its tags; then materialize pi_points."
+            )
+        rows = points.filter(pc.equal(points["tag_group"], tag_group)).sort_by("tag_webid").to_pylist()
+        return cls(
+            streams=tuple(StreamRef(row["tag_webid"], row["tag_name"]) for row in rows if row["is_active"]),
+            units={row["tag_webid"]: row["engineering_units"] or None for row in rows},
+            gone=frozenset(row["tag_webid"] for row in rows if not row["is_active"]),
+        )
+
+
+class _Load:
+    """Turns what is read into the rows of the table, and decides what a tag that failed means."""
+
+    def __init__(self, site: Site, tags: _Tags, *, partition: str, ingestion_timestamp: datetime) -> None:
+        self._site = site
+        self._tags = tags
+        self._partition = partition
+        self._ingestion_timestamp = pa.scalar(ingestion_timestamp, pa.timestamp("us", "UTC"))
+        self._names = {stream.web_id: stream.name for stream in tags.streams}
+        self.summary = _Summary()
+        self.failed_tags: list[FailedTag] = []
+        self.keep_tags = set(tags.gone)
+        """Tags whose old rows stay; complete once `batches` has ended."""
+
+    def batches(self, reading: RecordedReading) -> Iterator[pa.RecordBatch]:
+        """The rows as TIMESERIES_FILE_SCHEMA.
+
+        Raises:
+            TagsFailedError: at the end, so that all failed tags are known, and before anything is committed.
+        """
+        for events in reading:
+            rows = self._rows(events)
+            self.summary.add(rows)
+            yield from rows.to_batches()
+        self.failed_tags = [
+            FailedTag(tag_webid=web_id, tag_name=self._names[web_id], error=str(error))
+            for web_id, error in reading.failures.items()
+        ]
+        if self.failed_tags and not self._site.allow_partial:
+            raise TagsFailedError(self._partition, self.failed_tags)
+        self.keep_tags |= reading.failures.keys()
+
+    def _rows(self, events: pa.Table) -> pa.Table:
+        events = events.combine_chunks()
+        tags: pa.DictionaryArray = events.column("tag_webid").chunk(0)
+        web_ids = tags.dictionary.to_pylist()
+        columns = {
+            **{name: events.column(name) for name in events.column_names},
+            "tag_name": _by_tag(tags, [self._names[web_id] for web_id in web_ids]),
+            "units": self._units(events.column("units").chunk(0), tags, web_ids),
+            "ingestion_timestamp": pa.repeat(self._ingestion_timestamp, events.num_rows),
+        }
+        return pa.table({name: columns[name] for name in TIMESERIES_FILE_SCHEMA.names})
+
+    def _units(self, sent: pa.DictionaryArray, tags: pa.DictionaryArray, web_ids: list[str]) -> pa.Array:
+        """The unit that came with the values, else the tag's own: for points PI sends an empty one."""
+        of_tags = _by_tag(tags, [self._tags.units.get(web_id) for web_id in web_ids])
+        if not any(sent.dictionary.to_pylist()):
+            return of_tags
+        texts = sent.cast(pa.string())
+        return pc.if_else(pc.equal(texts, ""), of_tags.cast(pa.string()), texts)
+
+
+@dataclass
+class _Summary:
+    """Counts over the rows as they pass."""
+
+    tags: set[str] = field(default_factory=set)
+    by_type: Counter[str] = field(default_factory=Counter)
+    by_system_state: Counter[str] = field(default_factory=Counter)
+    flagged: Counter[str] = field(default_factory=Counter)
+    first_event: datetime | None = None
+    last_event: datetime | None = None
+    sample: pa.Table = field(default_factory=TIMESERIES_FILE_SCHEMA.empty_table)
+
+    def add(self, rows: pa.Table) -> None:
+        self.tags.update(rows.column("tag_webid").chunk(0).dictionary.to_pylist())
+        numbers = rows.num_rows - rows.column("value").null_count
+        states = rows.num_rows - rows.column("digital_state_code").null_count
+        system = _count(rows.column("is_system_state"))
+        texts = rows.num_rows - rows.column("value_string").null_count
+        if texts:
+            self._add_texts(rows, numbers, states, system)
+        else:
+            self.by_type.update({"number": numbers, "none": rows.num_rows - numbers})
+        self.flagged.update(
+            bad=rows.num_rows - _count(rows.column("quality_good")),
+            questionable=_count(rows.column("quality_questionable")),
+            substituted=_count(rows.column("quality_substituted")),
+            annotated=_count(rows.column("quality_annotated")),
+        )
+        first, last = pc.min_max(rows.column("timestamp")).as_py().values()
+        self.first_event = min(first, self.first_event or first)
+        self.last_event = max(last, self.last_event or last)
+        if self.sample.num_rows < _SAMPLE_ROWS:
+            more = rows.slice(0, _SAMPLE_ROWS - self.sample.num_rows).cast(TIMESERIES_FILE_SCHEMA)
+            self.sample = pa.concat_tables([self.sample, more])
+
+    def _add_texts(self, rows: pa.Table, numbers: int, states: int, system: int) -> None:
+        is_number = pc.is_valid(rows.column("value"))
+        is_state = pc.or_(pc.is_valid(rows.column("digital_state_code")), rows.column("is_system_state"))
+        is_text = pc.and_not(pc.and_not(pc.is_valid(rows.column("value_string")), is_number), is_state)
+        kinds = {
+            "number": numbers,
+            "system state": system,
+            "digital state": _count(is_state) - system,
+            "text": _count(is_text),
+        }
+        self.by_type.update({**kinds, "none": rows.num_rows - sum(kinds.values())})
+        if system:
+            names = rows.column("value_string").filter(rows.column("is_system_state"))
+            self.by_system_state.update(
+                {row["values"] or "": row["counts"] for row in names.value_counts().to_pylist()}
+            )
+
+
+def _by_tag(tags: pa.DictionaryArray, texts: list[Any]) -> pa.DictionaryArray:
+    """A column that has one text for each tag."""
+    distinct = {text: code for code, text in enumerate(dict.fromkeys(text for text in texts if text is not None))}
+    codes = np.array([distinct.get(text, -1) for text in texts], np.int32)[tags.indices.to_numpy()]
+    return pa.DictionaryArray.from_arrays(pa.array(codes, mask=codes < 0), pa.array(distinct, pa.string()))
+
+
+def _count(flags: pa.ChunkedArray) -> int:
+    return int(pc.sum(flags).as_py() or 0)
