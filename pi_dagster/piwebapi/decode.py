@@ -27,7 +27,7 @@ from pi_dagster.piwebapi.transport import reason_in
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MICROSECOND = timedelta(microseconds=1)
 _EXACT_INTEGERS = 2**53
-"""Above this not every integer is a float64, so its digits are kept as text as well."""
+"""From here on an integer may be rounded to a float64, so its digits are kept as text as well."""
 
 TIMESTAMP = pa.timestamp("us", "UTC")
 
@@ -236,12 +236,12 @@ def _values(values: list[Any]) -> tuple[pa.Array, pa.Array, pa.Array, pa.Array]:
         numbers = _numbers(values)
         is_odd = np.isnan(numbers)
         if int in kinds:
-            is_odd |= np.abs(numbers) > _EXACT_INTEGERS
+            is_odd |= np.abs(numbers) >= _EXACT_INTEGERS
         odd = np.flatnonzero(is_odd)
     else:
         odd = np.array([i for i, value in enumerate(values) if type(value) not in (float, int)], np.int64)
         numbers = _numbers([value if type(value) in (float, int) else math.nan for value in values])
-        big = np.flatnonzero(np.abs(numbers) > _EXACT_INTEGERS)
+        big = np.flatnonzero(np.abs(numbers) >= _EXACT_INTEGERS)
         odd = np.union1d(odd, big)
     if not len(odd):
         return pa.array(numbers), pa.nulls(count, pa.string()), _no_codes(count), _none_true(count)
