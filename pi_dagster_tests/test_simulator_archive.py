@@ -100,12 +100,21 @@ def test_an_edit_leaves_the_base_and_the_events_written_as_they_were() -> None:
     assert written.flags.tolist() == [0]
 
 
+@pytest.mark.parametrize("descending", [False, True])
+def test_a_limited_read_skips_no_event_between_a_removed_one_and_a_late_one(descending: bool) -> None:
+    of = archive(*((instant, instant) for instant in range(1, 9)))
+    of.remove(POINT, events((1, 0), (8, 0)))
+    of.insert(POINT, events((0, 0), (9, 9)))
+    found = of.events(POINT, 1, 9, 2) if not descending else of.events(POINT, 0, 8, 2, descending=True)
+    assert rows(found) == ([(7, 7), (6, 6)] if descending else [(2, 2), (3, 3)])
+
+
 @given(
     planted=st.lists(st.integers(0, 30)),
     edits=st.lists(st.tuples(st.sampled_from(UpdateOption), st.integers(0, 30))),
     start=st.integers(0, 30),
     length=st.integers(0, 30),
-    limit=st.none() | st.integers(1, 12),
+    limit=st.none() | st.integers(0, 12),
     descending=st.booleans(),
 )
 def test_any_read_after_any_edits_is_a_cut_of_the_whole(

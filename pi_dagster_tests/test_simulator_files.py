@@ -41,11 +41,11 @@ def test_every_value_of_every_skab_file_is_an_event() -> None:
 
 
 def test_rows_of_overlapping_files_are_all_kept_in_the_order_of_the_paths(tmp_path: Path) -> None:
-    write(tmp_path / "valve2" / "0.csv", row("2020-03-09 10:00:01", 3))
-    write(tmp_path / "valve1" / "0.csv", row("2020-03-09 10:00:01", 1), row("2020-03-09 10:00:01", 2))
+    for number in (5, 2, 8, 1, 7, 3, 6, 4):
+        write(tmp_path / f"valve{number}" / "0.csv", row("2020-03-09 10:00:01", number))
     base = SkabBase(tmp_path)
     for point in base.points():
-        assert base.events(point, 0, MAX_TICKS).values.tolist() == [1.0, 2.0, 3.0]
+        assert base.events(point, 0, MAX_TICKS).values.tolist() == [1, 2, 3, 4, 5, 6, 7, 8]
 
 
 def test_the_span_runs_from_the_first_row_to_the_last(tmp_path: Path) -> None:

@@ -388,7 +388,7 @@ class Archive:
             edits = self._edits.get(point.id)
             edited = edits.between(start, end) if edits else []
             changed = [edits.at[instant] for instant in edited] if edits else []
-        if not edited:
+        if not edited or limit == 0:
             return self.base.events(point, start, end, limit, descending)
         touched = np.array(edited, np.int64)
         ask = limit
