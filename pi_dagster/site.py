@@ -82,7 +82,7 @@ class ServerSettings(SettingsModel):
     )
     read_mode: Literal["streamset", "batch"] = Field(
         default="streamset",
-        description="`streamset`: many tags in one GET. `batch`: many GETs in one POST /batch, for proxies that cut long URLs.",
+        description="`streamset`: many tags in one GET. `batch`: many GETs in one POST, for proxies that cut URLs.",
     )
     batch_size: int = Field(default=100, ge=1, le=1000, description="Tags a request.")
     max_count_per_request: int | None = Field(
@@ -101,9 +101,7 @@ class ServerSettings(SettingsModel):
     max_requests_per_second: float = Field(
         default=200.0, gt=0, le=1000, description="Requests started a second, over all threads."
     )
-    connect_timeout_seconds: float = Field(
-        default=10.0, gt=0, le=300, description="Seconds to wait for a connection."
-    )
+    connect_timeout_seconds: float = Field(default=10.0, gt=0, le=300, description="Seconds to wait for a connection.")
     read_timeout_seconds: float = Field(
         default=150.0, gt=0, le=3600, description="Seconds to wait for the next byte of an answer."
     )
@@ -135,9 +133,7 @@ class ServerSettings(SettingsModel):
         if parts.query or parts.fragment:
             raise ValueError(f"{url!r} must be the base URL only, without ? or #")
         if not parts.path.rstrip("/").lower().endswith("/piwebapi"):
-            raise ValueError(
-                f"{url!r} does not end in /piwebapi; write it like https://{parts.netloc}/piwebapi"
-            )
+            raise ValueError(f"{url!r} does not end in /piwebapi; write it like https://{parts.netloc}/piwebapi")
         return url.rstrip("/")
 
 
@@ -183,9 +179,7 @@ class TagGroup(SettingsModel):
         min_length=1,
         description="Tag name pattern with `*` and `?`, not case-sensitive, such as `BLR*`.",
     )
-    tags: tuple[str, ...] | None = Field(
-        default=None, min_length=1, description="The tag names, written out."
-    )
+    tags: tuple[str, ...] | None = Field(default=None, min_length=1, description="The tag names, written out.")
     shards: int = Field(
         default=1,
         ge=1,
@@ -261,7 +255,7 @@ class Site(SettingsModel):
     )
     allow_partial: bool = Field(
         default=False,
-        description="When a tag cannot be read: false fails its partition; true commits the other tags and records this one as missing.",
+        description="When a tag cannot be read: false fails its partition; true commits the other tags without it.",
     )
     max_partitions_per_run: int = Field(
         default=30, ge=1, le=1000, description="Partitions that one run of a backfill takes."
@@ -276,9 +270,7 @@ class Site(SettingsModel):
     def _start_is_not_in_the_future(cls, start: date) -> date:
         today = datetime.now(timezone.utc).date()
         if start > today:
-            raise ValueError(
-                f"start_date {start} is in the future (today is {today} UTC); it is the first day to load"
-            )
+            raise ValueError(f"start_date {start} is in the future (today is {today} UTC); it is the first day to load")
         return start
 
     @field_validator("tag_groups", mode="after")

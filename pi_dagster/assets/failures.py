@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from pi_dagster.assets.metadata import failed_tags_table
-from pi_dagster.ingest.errors import GroupWithoutTagsError, IngestError, NothingToLoadError, TagsFailedError
+from pi_dagster.assets.metadata import Metadata, failed_tags_table
+from pi_dagster.ingest.errors import IngestError, NoTagsError, TagsFailedError
 from pi_dagster.ingest.report import FailedTag
 from pi_dagster.lake.errors import LakeError, WindowConflictError
 from pi_dagster.piwebapi import errors as piwebapi
@@ -20,8 +20,7 @@ EXPECTED_ERRORS = (piwebapi.PIWebAPIError, IngestError, LakeError, SecretMissing
 
 PARTITION_ERRORS = (
     TagsFailedError,
-    GroupWithoutTagsError,
-    NothingToLoadError,
+    NoTagsError,
     WindowConflictError,
     piwebapi.BrokenAnswerError,
     piwebapi.RequestRefusedError,
@@ -66,7 +65,9 @@ def partitions_failure(failed: Sequence[FailedPartition], *, not_tried: Sequence
     total = loaded + len(failed) + len(not_tried)
     reasons = " ".join(f"{partition.key}: {partition.error}" for partition in failed)
     left_out = f" Not tried after that: {len(not_tried)} ({not_tried[0]} to {not_tried[-1]})." if not_tried else ""
-    metadata = {"pi/failed_partitions": dg.MetadataValue.text(", ".join(partition.key for partition in failed))}
+    metadata: Metadata = {
+        "pi/failed_partitions": dg.MetadataValue.text(", ".join(partition.key for partition in failed))
+    }
     for partition in failed:
         if partition.failed_tags:
             metadata[f"pi/failed_tags/{partition.key}"] = failed_tags_table(partition.failed_tags)

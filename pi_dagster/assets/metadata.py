@@ -12,6 +12,7 @@ from datetime import datetime, timezone
 import dagster as dg
 import pyarrow as pa
 
+from pi_dagster.automation.partitions import COMPLETE
 from pi_dagster.ingest.report import FailedTag, PointsReport, Traffic, WindowReport
 from pi_dagster.lake.location import Lake
 from pi_dagster.lake.schemas import TableDefinition, column_descriptions
@@ -47,16 +48,14 @@ def window_metadata(report: WindowReport) -> Metadata:
     metadata: Metadata = {
         "dagster/partition_row_count": dg.MetadataValue.int(report.rows),
         "pi/watermark": dg.MetadataValue.timestamp(report.watermark),
-        "pi/complete": dg.MetadataValue.bool(report.complete),
+        COMPLETE: dg.MetadataValue.bool(report.complete),
         "pi/tags": dg.MetadataValue.int(report.tags),
         "pi/tags_with_events": dg.MetadataValue.int(report.tags_with_events),
         "pi/failed_tags": dg.MetadataValue.int(len(report.failed_tags)),
         "pi/rows_by_type": _counts(report.rows_by_type, "value holds"),
         "pi/bad_share": dg.MetadataValue.float(_share(report.bad_rows, report.rows)),
         "pi/questionable_share": dg.MetadataValue.float(_share(report.questionable_rows, report.rows)),
-        "pi/system_state_share": dg.MetadataValue.float(
-            _share(sum(report.rows_by_system_state.values()), report.rows)
-        ),
+        "pi/system_state_share": dg.MetadataValue.float(_share(sum(report.rows_by_system_state.values()), report.rows)),
         "pi/substituted_rows": dg.MetadataValue.int(report.substituted_rows),
         "pi/annotated_rows": dg.MetadataValue.int(report.annotated_rows),
         "pi/sample": _rows(report.sample),
@@ -96,9 +95,12 @@ def points_metadata(report: PointsReport) -> Metadata:
     }
     if report.groups_without_tags:
         metadata["pi/groups_without_tags"] = dg.MetadataValue.text(", ".join(report.groups_without_tags))
-    if report.tags_in_no_group:
-        names = [{"tag": name} for name in report.tags_in_no_group]
-        metadata["pi/names_of_tags_in_no_group"] = _table(names)
+    for key, names in (
+        ("pi/names_of_tags_in_no_group", report.tags_in_no_group),
+        ("pi/names_of_missing_tags", report.missing_tags),
+    ):
+        if names:
+            metadata[key] = _table([{"tag": name} for name in names])
     return metadata
 
 

@@ -41,6 +41,8 @@ def build_pi_points(site: Site, resources: SiteResources, *, archive: dg.AssetSp
         context.log.info(f"{report.tags:,} tags, {report.new_tags:,} of them new")
         if report.groups_without_tags:
             context.log.warning(f"Groups that no tag matches: {', '.join(report.groups_without_tags)}")
+        if report.missing_tags:
+            context.log.warning(f"Tags of the site that the server does not list: {', '.join(report.missing_tags)}")
         if report.tags_in_no_group_count:
             context.log.warning(f"{report.tags_in_no_group_count:,} tags are in no group and are not read")
         return dg.MaterializeResult(metadata=points_metadata(report))

@@ -15,15 +15,11 @@ from pi_dagster.assets.failures import (
 )
 from pi_dagster.assets.metadata import table_metadata, window_metadata
 from pi_dagster.automation.partitions import (
-    COMPLETE_TAG,
-    DATE,
-    TAG_GROUP,
     build_timeseries_partitions,
-    dimension_tag,
+    partition_tags,
     run_keys,
     split_partition_key,
 )
-from pi_dagster.ingest.report import WindowReport
 from pi_dagster.ingest.timeseries import load_partition
 from pi_dagster.lake.schemas import PI_TIMESERIES
 from pi_dagster.resources import SiteResources
@@ -74,9 +70,7 @@ def build_pi_timeseries(
             for position, key in enumerate(keys):
                 day, tag_group = split_partition_key(key)
                 try:
-                    report = load_partition(
-                        site, source, lake, day=day, tag_group=tag_group, run_id=context.run.run_id
-                    )
+                    report = load_partition(site, source, lake, day=day, tag_group=tag_group, run_id=context.run.run_id)
                 except EXPECTED_ERRORS as error:
                     context.log.error(f"{key}: {error}")
                     failed.append(FailedPartition(key, error))
@@ -88,22 +82,21 @@ def build_pi_timeseries(
                     f"{key}: {report.rows:,} rows of {report.tags:,} tags in {report.seconds:.1f} s "
                     f"({position + 1} of {len(keys)})"
                 )
-                metadata, tags = window_metadata(report), _completeness(report)
                 if len(keys) == 1:
-                    yield dg.MaterializeResult(metadata=metadata, tags=tags)
+                    yield dg.MaterializeResult(metadata=window_metadata(report))
                 else:
-                    tags |= {dimension_tag(DATE): day.isoformat(), dimension_tag(TAG_GROUP): tag_group}
                     context.log_event(
-                        dg.AssetMaterialization(context.asset_key, partition=key, metadata=metadata, tags=tags)
+                        dg.AssetMaterialization(
+                            context.asset_key,
+                            partition=key,
+                            metadata=window_metadata(report),
+                            tags=partition_tags(day, tag_group),
+                        )
                     )
         if failed:
             raise partitions_failure(failed, not_tried=(), loaded=len(keys) - len(failed))
 
     return pi_timeseries
-
-
-def _completeness(report: WindowReport) -> dict[str, str]:
-    return {COMPLETE_TAG: "true"} if report.complete else {}
 
 
 def _lineage(points: dg.AssetKey) -> dg.TableColumnLineage:

@@ -12,8 +12,8 @@ from pi_dagster.site import Site
 DATE = "date"
 TAG_GROUP = "tag_group"
 
-COMPLETE_TAG = "pi/complete"
-"""Tag, with the value `true`, of a materialization that reached the end of its day; one of today has none."""
+COMPLETE = "pi/complete"
+"""Metadata of a materialization: true when it reached the end of its day, false for one of today."""
 
 RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"
@@ -44,9 +44,9 @@ def range_tags(day: date, first_group: str, last_group: str) -> dict[str, str]:
     }
 
 
-def dimension_tag(dimension: str) -> str:
-    """The materialization tag in which Dagster keeps this part of a partition key."""
-    return f"dagster/partition/{dimension}"
+def partition_tags(day: date, tag_group: str) -> dict[str, str]:
+    """The tags by which Dagster finds the materializations of one day or of one tag group."""
+    return {f"dagster/partition/{DATE}": day.isoformat(), f"dagster/partition/{TAG_GROUP}": tag_group}
 
 
 def split_partition_key(key: str) -> tuple[date, str]:
@@ -64,7 +64,6 @@ def run_keys(context: dg.AssetExecutionContext, partitions: dg.MultiPartitionsDe
     """
     tags = context.run.tags
     if RANGE_START_TAG not in tags:
-        return context.partition_keys
-    return partitions.get_partition_keys_in_range(
-        dg.PartitionKeyRange(tags[RANGE_START_TAG], tags[RANGE_END_TAG]), dynamic_partitions_store=context.instance
-    )
+        return list(context.partition_keys)
+    partition_range = dg.PartitionKeyRange(tags[RANGE_START_TAG], tags[RANGE_END_TAG])
+    return list(partitions.get_partition_keys_in_range(partition_range))

@@ -8,14 +8,7 @@ from itertools import groupby
 
 import dagster as dg
 
-from pi_dagster.automation.partitions import (
-    COMPLETE_TAG,
-    DATE,
-    TAG_GROUP,
-    dimension_tag,
-    partition_key,
-    range_tags,
-)
+from pi_dagster.automation.partitions import COMPLETE, partition_key, range_tags
 from pi_dagster.site import Site
 
 LOAD_TAG = "pi/load"
@@ -50,6 +43,7 @@ def build_timeseries_schedule(
     for every group, and they would wait for each other at the PI server's pool anyway.
     """
     groups = site.partition_names()
+    closed_days = _ClosedDays(site, timeseries)
 
     @dg.schedule(
         name=name,
@@ -69,13 +63,20 @@ def build_timeseries_schedule(
         def request(what: str, asset: dg.AssetsDefinition, ranges: Sequence[dict[str, str]]) -> None:
             load = {LOAD_TAG: f"{site.name}: {what}"}
             if not context.instance.get_run_records(dg.RunsFilter(tags=load, statuses=_UNFINISHED), limit=1):
-                requests.extend(dg.RunRequest(asset_selection=[asset.key], tags={**load, **tags}) for tags in ranges)
+                requests.extend(
+                    dg.RunRequest(
+                        run_key=f"{context.scheduled_execution_time.isoformat()} {what} {number}",
+                        asset_selection=[asset.key],
+                        tags={**load, **tags},
+                    )
+                    for number, tags in enumerate(ranges)
+                )
 
         if context.instance.get_latest_materialization_event(points.key) is None:
             request("tags", points, [{}])
         else:
             request("today", timeseries, [range_tags(today, groups[0], groups[-1])])
-            missing = _oldest_missing_day(context.instance, site, timeseries, today)
+            missing = closed_days.oldest_missing(context.instance, today)
             if missing is not None:
                 day, missing_groups = missing
                 stretches = _stretches(missing_groups, groups)
@@ -85,35 +86,50 @@ def build_timeseries_schedule(
     return load_timeseries
 
 
-def _oldest_missing_day(
-    instance: dg.DagsterInstance, site: Site, timeseries: dg.AssetsDefinition, today: date
-) -> tuple[date, list[str]] | None:
-    """The oldest closed day with tag groups that are not complete, not under way and not failed, and those groups.
+class _ClosedDays:
+    """Which of the days before today are loaded to their end, as Dagster's materializations tell."""
 
-    A day that the ticks of that day loaded is not complete before one more run has read its last minutes.
-    """
-    partitions = timeseries.partitions_def
-    assert partitions is not None
-    first = max(site.start_date, today - timedelta(days=site.incremental_window_days))
-    days = [first + timedelta(days=offset) for offset in range((today - first).days)]
-    keys = [partition_key(day, group) for day in days for group in site.partition_names()]
-    status = instance.get_status_by_partition(timeseries.key, keys, partitions) or {}
-    busy = (dg.AssetPartitionStatus.IN_PROGRESS, dg.AssetPartitionStatus.FAILED)
-    for day in days:
-        complete = {
-            tags[dimension_tag(TAG_GROUP)]
-            for tags in instance.get_event_tags_for_asset(
-                timeseries.key, {COMPLETE_TAG: "true", dimension_tag(DATE): day.isoformat()}
-            )
-        }
-        groups = [
-            group
-            for group in site.partition_names()
-            if group not in complete and status.get(partition_key(day, group)) not in busy
-        ]
-        if groups:
-            return day, groups
-    return None
+    def __init__(self, site: Site, timeseries: dg.AssetsDefinition) -> None:
+        self._site = site
+        self._timeseries = timeseries
+        self._complete: dict[int, bool] = {}
+        """By storage id of a materialization, which never changes, so that each is read once and not every tick."""
+
+    def oldest_missing(self, instance: dg.DagsterInstance, today: date) -> tuple[date, list[str]] | None:
+        """The oldest day with tag groups that are not complete, not under way and not failed, and those groups.
+
+        A day that was only loaded while it lasted is not complete: one more run has to read its last minutes.
+        """
+        key, partitions, groups = self._timeseries.key, self._timeseries.partitions_def, self._site.partition_names()
+        assert partitions is not None
+        first = max(self._site.start_date, today - timedelta(days=self._site.incremental_window_days))
+        days = [first + timedelta(days=offset) for offset in range((today - first).days)]
+        keys = [partition_key(day, group) for day in days for group in groups]
+        status = instance.get_status_by_partition(key, keys, partitions) or {}
+        latest = instance.get_latest_storage_id_by_partition(key, dg.DagsterEventType.ASSET_MATERIALIZATION)
+        busy = (dg.AssetPartitionStatus.IN_PROGRESS, dg.AssetPartitionStatus.FAILED)
+        for day in days:
+            events = {group: latest.get(partition_key(day, group)) for group in groups}
+            self._learn(instance, [event for event in events.values() if event is not None])
+            missing = [
+                group
+                for group, event in events.items()
+                if not (event is not None and self._complete.get(event, False))
+                and status.get(partition_key(day, group)) not in busy
+            ]
+            if missing:
+                return day, missing
+        return None
+
+    def _learn(self, instance: dg.DagsterInstance, events: Sequence[int]) -> None:
+        unknown = [event for event in events if event not in self._complete]
+        if not unknown:
+            return
+        wanted = dg.AssetRecordsFilter(self._timeseries.key, storage_ids=unknown)
+        for record in instance.fetch_materializations(wanted, limit=len(unknown)).records:
+            materialization = record.asset_materialization
+            complete = materialization.metadata.get(COMPLETE) if materialization else None
+            self._complete[record.storage_id] = complete is not None and bool(complete.value)
 
 
 def _stretches(groups: Sequence[str], order: Sequence[str]) -> Iterator[tuple[str, str]]:

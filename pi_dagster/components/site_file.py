@@ -158,10 +158,10 @@ def _path_in(attributes: Any, loc: KeyPath) -> KeyPath:
     return path
 
 
-def _value_at(attributes: Any, path: KeyPath) -> Any:
-    here = attributes
+def _value_at(attributes: Mapping[str, Any], path: KeyPath) -> Any:
+    here: Any = attributes
     for part in path:
-        here = here[part] if isinstance(here, list) else here.get(part)
+        here = here.get(part) if isinstance(here, Mapping) else here[part]
     return here
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import dagster as dg
 from pydantic import Field
 
-from pi_dagster.ingest.source import Source, open_source
+from pi_dagster.ingest.source import open_source
+from pi_dagster.piwebapi import PIWebAPISource
 from pi_dagster.site import ServerSettings
 
 
@@ -25,12 +24,10 @@ class PIServerResource(dg.ConfigurableResource[Any]):
         """The resource for these settings."""
         return cls(server=settings.model_dump(mode="json", exclude_none=True))
 
-    @contextmanager
-    def open(self) -> Iterator[Source]:
-        """A logged-in source with its connection pool, closed at the end.
+    def open(self) -> PIWebAPISource:
+        """A source with its own connection pool, to be used as a context manager.
 
         Raises:
             SecretMissingError: the password's environment variable is not set.
         """
-        with open_source(ServerSettings.model_validate(self.server)) as source:
-            yield source
+        return open_source(ServerSettings.model_validate(self.server))

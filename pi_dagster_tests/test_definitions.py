@@ -1,0 +1,115 @@
+"""What Dagster loads from this project: names that people and dashboards rely on, and a cheap import."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import date, datetime, timedelta, timezone
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import yaml
+
+from pi_dagster.automation.partitions import partition_key
+from pi_dagster.definitions import defs
+
+PROJECT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def default_definitions(monkeypatch: pytest.MonkeyPatch) -> dg.Definitions:
+    monkeypatch.delenv("PI_DAGSTER_SITE", raising=False)
+    monkeypatch.delenv("PI_START_DATE", raising=False)
+    loaded = defs()
+    dg.Definitions.validate_loadable(loaded)
+    return loaded
+
+
+def test_the_names_in_the_ui_do_not_change_by_accident(default_definitions: dg.Definitions) -> None:
+    repository = default_definitions.get_repository_def()
+    graph = repository.asset_graph
+    assert {key.to_user_string(): sorted(parent.to_user_string() for parent in graph.get(key).parent_keys)
+            for key in graph.get_all_asset_keys()} == {
+        "pi_archive": [],
+        "pi_points": ["pi_archive"],
+        "pi_timeseries": ["pi_archive", "pi_points"],
+    }  # fmt: skip
+    assert {name for name in repository.job_names if not name.startswith("__")} == {
+        "load_pi_points",
+        "load_pi_timeseries",
+    }
+    assert {
+        schedule.name: (schedule.cron_schedule, schedule.execution_timezone, schedule.default_status.value)
+        for schedule in repository.schedule_defs
+    } == {
+        "pi_points_schedule": ("15 0 * * *", "UTC", "STOPPED"),
+        "pi_timeseries_schedule": ("*/5 * * * *", "UTC", "STOPPED"),
+    }
+    assert set(repository.get_top_level_resources()) == {"pi_server", "lake"}
+    assert {graph.get(key).pools.pop() for key in graph.materializable_asset_keys} == {"pi_web_api"}
+
+
+def test_partitions_are_days_up_to_today_times_tag_groups(default_definitions: dg.Definitions) -> None:
+    partitions = default_definitions.get_assets_def("pi_timeseries").partitions_def
+    assert isinstance(partitions, dg.MultiPartitionsDefinition)
+    keys = partitions.get_partition_keys()
+    today = datetime.now(timezone.utc).date()
+    days = (today - date(2026, 1, 1)).days + 1
+    groups = ["boilers", "pumps-00", "pumps-01", "tanks", "utilities"]
+    assert len(keys) == days * len(groups)
+    assert {partition_key(today, group) for group in groups} <= set(keys)
+    assert partition_key(today + timedelta(days=1), "boilers") not in keys
+
+
+def test_every_column_is_described(default_definitions: dg.Definitions) -> None:
+    for name in ("pi_points", "pi_timeseries"):
+        spec = default_definitions.get_assets_def(name).get_asset_spec()
+        columns = spec.metadata["dagster/column_schema"].schema.columns
+        assert len(columns) >= 16
+        assert all(column.description for column in columns)
+        assert spec.description
+
+
+def test_another_site_is_loaded_by_an_environment_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PI_DAGSTER_SITE", str(PROJECT / "docs" / "example-site" / "defs.yaml"))
+    keys = defs().resolve_asset_graph().get_all_asset_keys()
+    assert dg.AssetKey(["plant1", "pi_timeseries"]) in keys
+
+
+IMPORTED = """
+import json, sys
+import dagster, dagster.components
+before = set(sys.modules)
+import pi_dagster.definitions
+print(json.dumps([sorted(before), sorted(set(sys.modules) - before)]))
+"""
+
+
+def test_loading_the_definitions_imports_nothing_heavy() -> None:
+    answer = subprocess.run([sys.executable, "-c", IMPORTED], cwd=PROJECT, capture_output=True, text=True, check=True)
+    by_dagster, by_us = ({name.split(".")[0] for name in names} for names in json.loads(answer.stdout))
+    heavy = {"pyspark", "pandas", "fastapi", "starlette", "uvicorn", "databricks", "dagster_databricks", "delta"}
+    assert by_us & heavy == set()
+    assert by_dagster & heavy == set(), "Dagster itself brings these; the claim above would hide our own import"
+    ours = {name for name in json.loads(answer.stdout)[1] if name.startswith("pi_dagster.")}
+    assert "pi_dagster.factory" in ours
+    assert not any(name.startswith("pi_dagster.simulator") for name in ours)
+
+
+def test_the_location_has_one_name_however_it_is_loaded() -> None:
+    """Dagster keeps history and schedules by this name."""
+    workspace = yaml.safe_load((PROJECT / "workspace.yaml").read_text())
+    module = workspace["load_from"][0]["python_module"]
+    pyproject = (PROJECT / "pyproject.toml").read_text()
+    assert f'code_location_name = "{module["location_name"]}"' in pyproject
+    assert f'code_location_target_module = "{module["module_name"]}"' in pyproject
+
+
+def test_dagster_accepts_the_settings_in_dagster_yaml(tmp_path: Path) -> None:
+    (tmp_path / "dagster.yaml").write_text((PROJECT / "dagster.yaml").read_text())
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        assert not instance.telemetry_enabled
+        assert not instance.nux_enabled
+        assert instance.run_monitoring_enabled

@@ -1,0 +1,119 @@
+"""The site model refuses what cannot work, in words that say what to do."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from pi_dagster.site import (
+    BasicLogin,
+    LakeSettings,
+    SecretMissingError,
+    Site,
+    TagGroup,
+    secret_from_environment,
+)
+
+
+def settings(**changes: Any) -> dict[str, Any]:
+    return {
+        "server": {"url": "https://pi.example.com/piwebapi"},
+        "lake": {"uri": "/data/pi"},
+        "start_date": "2026-01-01",
+        "tag_groups": [{"name": "boilers", "tag_filter": "BLR*"}],
+        **changes,
+    }
+
+
+def refusal(**changes: Any) -> str:
+    with pytest.raises(ValidationError) as refused:
+        Site.model_validate(settings(**changes))
+    return str(refused.value)
+
+
+def test_four_settings_make_a_site() -> None:
+    site = Site.model_validate(settings())
+    assert site.start_date == date(2026, 1, 1)
+    assert site.partition_names() == ("boilers",)
+
+
+def test_a_trailing_slash_of_the_url_does_not_matter() -> None:
+    site = Site.model_validate(settings(server={"url": "https://pi.example.com/piwebapi/"}))
+    assert site.server.url == "https://pi.example.com/piwebapi"
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("pi.example.com/piwebapi", "is not a URL"),
+        ("https://pi.example.com/", "does not end in /piwebapi"),
+        ("https://me:secret@pi.example.com/piwebapi", "must not hold a user name or password"),
+        ("https://pi.example.com/piwebapi?x=1", "without ? or #"),
+        ("{{ env.PI_WEB_API_URL }}", "is not a URL"),
+    ],
+)
+def test_a_url_that_is_not_a_base_url_is_refused(url: str, reason: str) -> None:
+    assert reason in refusal(server={"url": url})
+
+
+def test_a_start_date_in_the_future_is_refused() -> None:
+    tomorrow = datetime.now(timezone.utc).date() + timedelta(days=1)
+    assert "is in the future" in refusal(start_date=tomorrow.isoformat())
+
+
+def test_an_unknown_setting_is_refused() -> None:
+    assert "start_dat" in refusal(start_dat="2026-01-01")
+
+
+def test_a_group_needs_a_filter_or_tags_and_not_both() -> None:
+    assert "needs either `tag_filter` or `tags`" in refusal(tag_groups=[{"name": "a"}])
+    assert "and not both" in refusal(tag_groups=[{"name": "a", "tag_filter": "A*", "tags": ["A1"]}])
+
+
+@pytest.mark.parametrize("name", ["a|b", "a,b", "[a]", "a b", ""])
+def test_a_group_name_that_cannot_be_a_partition_key_is_refused(name: str) -> None:
+    assert "tag_groups.0.name" in refusal(tag_groups=[{"name": name, "tag_filter": "A*"}])
+
+
+def test_two_groups_with_one_name_are_refused_even_when_their_partitions_differ() -> None:
+    groups = [{"name": "Pumps", "tag_filter": "A*"}, {"name": "pumps", "tag_filter": "B*", "shards": 2}]
+    assert "two tag groups are named 'pumps'" in refusal(tag_groups=groups)
+
+
+def test_a_group_named_like_the_shard_of_another_is_refused() -> None:
+    groups = [{"name": "pumps", "tag_filter": "A*", "shards": 2}, {"name": "pumps-01", "tag_filter": "B*"}]
+    assert "would share the partition 'pumps-01'" in refusal(tag_groups=groups)
+
+
+def test_shards_are_numbered_in_a_fixed_width_so_that_they_sort() -> None:
+    assert TagGroup(name="p", tag_filter="*", shards=2).partition_names() == ("p-00", "p-01")
+    names = TagGroup(name="p", tag_filter="*", shards=200).partition_names()
+    assert list(names) == sorted(names)
+    assert names[-1] == "p-199"
+
+
+@pytest.mark.parametrize("cron", ["every minute", "* * * *", "*/5 * * * * *"])
+def test_a_schedule_that_is_not_cron_is_refused(cron: str) -> None:
+    assert "is not a cron expression" in refusal(schedules={"timeseries": cron})
+
+
+def test_secrets_are_read_from_the_environment_when_they_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    lake = LakeSettings(uri="s3://b/p", storage_options={"region": "x"}, storage_options_env={"key": "LAKE_KEY"})
+    monkeypatch.setenv("LAKE_KEY", "s3cret")
+    assert lake.resolve_storage_options() == {"region": "x", "key": "s3cret"}
+
+
+def test_a_missing_secret_names_the_variable_and_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PI_PASSWORD", raising=False)
+    with pytest.raises(SecretMissingError, match=r"PI_PASSWORD.*server\.login\.password_env"):
+        secret_from_environment("PI_PASSWORD", setting="server.login.password_env")
+
+
+def test_no_secret_is_in_a_site(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PI_PASSWORD", "hunter2")
+    login = BasicLogin(username="me", password_env="PI_PASSWORD")
+    site = Site.model_validate(settings(server={"url": "https://pi.example.com/piwebapi", "login": login}))
+    assert "hunter2" not in f"{site!r} {site.describe()}"

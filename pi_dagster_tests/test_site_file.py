@@ -1,0 +1,171 @@
+"""A site file is read whole, or refused in one paragraph that says where and why."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from pi_dagster.components.site_file import SiteFileError, load_site
+from pi_dagster.site import AnonymousLogin, BasicLogin, SettingsModel, Site
+
+EXAMPLE = Path(__file__).parents[1] / "docs" / "example-site" / "defs.yaml"
+
+SITE_FILE = """\
+type: pi_dagster.components.PISystemComponent
+attributes:
+  server:
+    url: https://pi.example.com/piwebapi
+    login: {kind: basic, username: me, password_env: PI_PASSWORD}
+  lake:
+    uri: /data/pi
+  start_date: 2026-01-01
+  tag_groups:
+    - name: boilers
+      tag_filter: BLR*
+    - name: pumps
+      tags: ["0001", PMP2]
+"""
+
+
+def load(folder: Path, text: str) -> Site:
+    path = folder / "defs.yaml"
+    path.write_text(text, encoding="utf-8")
+    return load_site(path)
+
+
+def refusal(folder: Path, old: str, new: str) -> str:
+    """Why the site file is refused after the text `old` in it became `new`, without the folder."""
+    assert old in SITE_FILE
+    with pytest.raises(SiteFileError) as refused:
+        load(folder, SITE_FILE.replace(old, new))
+    message = str(refused.value)
+    assert "\n" not in message
+    return message.replace(f"{folder}/", "")
+
+
+def test_a_site_file_becomes_a_site(tmp_path: Path) -> None:
+    site = load(tmp_path, SITE_FILE)
+    assert site.server.login == BasicLogin(username="me", password_env="PI_PASSWORD")
+    assert site.partition_names() == ("boilers", "pumps")
+
+
+def test_a_tag_name_made_of_digits_stays_a_text(tmp_path: Path) -> None:
+    assert load(tmp_path, SITE_FILE).tag_groups[1].tags == ("0001", "PMP2")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (
+            "tag_filter: BLR*",
+            "tag_filtr: BLR*",
+            "defs.yaml:11:7: there is no setting `tag_groups[0].tag_filtr`; did you mean `tag_filter`?",
+        ),
+        (
+            "password_env",
+            "pasword_env",
+            "defs.yaml:5:40: there is no setting `server.login.pasword_env`; did you mean `password_env`? "
+            "defs.yaml:5:5: setting `server.login.password_env` is missing.",
+        ),
+        ("uri: /data/pi", "zzz: 1", "defs.yaml:7:5: there is no setting `lake.zzz`; known are `storage_options`, "),
+        ("  start_date: 2026-01-01\n", "", "defs.yaml:2:1: setting `start_date` is missing."),
+        ("2026-01-01", "2126-01-01", "defs.yaml:8:3: setting `start_date`: start_date 2126-01-01 is in the future"),
+        ("/piwebapi", "/", "defs.yaml:4:5: setting `server.url`: 'https://pi.example.com/' does not end in /piwebapi"),
+        ("pumps", "boilers", "defs.yaml:9:3: setting `tag_groups`: two tag groups are named 'boilers'"),
+        ("kind: basic", "kind: basci", "defs.yaml:5:5: setting `server.login`: Input tag 'basci'"),
+        ("attributes:", "atributes:", "defs.yaml:2:1: `atributes` does not belong here; did you mean `attributes`?"),
+        ("PISystemComponent", "Pump", "defs.yaml:1:1: the `type` of a site is pi_dagster.components.PISystemComponent"),
+        ("  tag_groups:", " tag_groups:", "defs.yaml:9:2: this is not valid YAML"),
+    ],
+)
+def test_a_mistake_is_told_with_its_line_and_column(tmp_path: Path, old: str, new: str, expected: str) -> None:
+    assert expected in refusal(tmp_path, old, new)
+
+
+def test_a_file_without_settings_is_refused(tmp_path: Path) -> None:
+    assert "defs.yaml:2:1: `attributes` must hold the site's settings." in refusal(
+        tmp_path, SITE_FILE[SITE_FILE.index("  server") :], ""
+    )
+
+
+@pytest.mark.parametrize("text", ["", "- 1\n", "just text\n", SITE_FILE + "---\n" + SITE_FILE])
+def test_a_file_that_does_not_hold_one_site_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(SiteFileError, match="must hold one site"):
+        load(tmp_path, text)
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SiteFileError, match=r"none\.yaml cannot be read: No such file"):
+        load_site(tmp_path / "none.yaml")
+
+
+def test_a_template_may_stand_for_any_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("START", "2026-02-03")
+    monkeypatch.setenv("DAYS", "7")
+    text = SITE_FILE.replace("2026-01-01", '"{{ env.START }}"\n  incremental_window_days: "{{ env(\'DAYS\') }}"')
+    site = load(tmp_path, text)
+    assert (site.start_date.isoformat(), site.incremental_window_days) == ("2026-02-03", 7)
+
+
+def test_a_template_without_its_variable_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LAKE", raising=False)
+    told = refusal(tmp_path, "/data/pi", "\"{{ env('LAKE') }}\"")
+    assert told.startswith("defs.yaml:7:5: setting `lake.uri`: the template {{ env('LAKE') }} could not be filled in")
+    assert "Environment variable LAKE is not set" in told
+    told = refusal(tmp_path, "/data/pi", '"{{ env.LAKE }}"')
+    assert "setting `lake.uri`" in told
+    assert "this comes from the template {{ env.LAKE }}" in told
+
+
+def test_a_wrong_value_from_a_template_names_the_template(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("URL", "http://pi.example.com")
+    told = refusal(tmp_path, "https://pi.example.com/piwebapi", '"{{ env.URL }}"')
+    assert "'http://pi.example.com' does not end in /piwebapi" in told
+    assert told.endswith("(this comes from the template {{ env.URL }}).")
+
+
+def test_the_example_site_is_valid(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PI_WEB_API_URL", raising=False)
+    assert load_site(EXAMPLE).name == "plant1"
+
+
+def settings_of(model: BaseModel) -> Iterator[tuple[type[BaseModel], str]]:
+    """Every setting that is written out in `model`, with the model it belongs to."""
+    for name in model.model_fields_set:
+        yield type(model), name
+        value = getattr(model, name)
+        for part in value if isinstance(value, tuple) else (value,):
+            if isinstance(part, BaseModel):
+                yield from settings_of(part)
+
+
+def test_the_example_site_shows_every_setting() -> None:
+    shown = set(settings_of(load_site(EXAMPLE)))
+    every = {(model, name) for model in SettingsModel.__subclasses__() for name in model.model_fields}
+    assert shown == every - {(AnonymousLogin, "kind")}
+
+
+def test_the_defaults_that_the_example_site_names_are_the_defaults() -> None:
+    text = EXAMPLE.read_text(encoding="utf-8")
+    defaults = re.findall(r"Default: (\d+)[^\n]*\n(?: *#[^\n]*\n)* *(\w+):", text)
+    assert len(defaults) == 7
+    fields = {name: field for model in SettingsModel.__subclasses__() for name, field in model.model_fields.items()}
+    assert {name: float(default) for default, name in defaults} == {name: fields[name].default for _, name in defaults}
+
+
+def test_the_example_site_is_plain_yaml_without_repeated_keys() -> None:
+    """YAML lets the last of two equal keys win, silently."""
+    nodes = [yaml.compose(EXAMPLE.read_text(encoding="utf-8"))]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, yaml.MappingNode):
+            keys = [key.value for key, _ in node.value]
+            assert len(keys) == len(set(keys))
+            nodes.extend(value for _, value in node.value)
+        elif isinstance(node, yaml.SequenceNode):
+            nodes.extend(node.value)
