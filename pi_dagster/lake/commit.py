@@ -32,10 +32,11 @@ COMMIT_ID = "pi_dagster.commit_id"
 
 @dataclass(frozen=True)
 class FileChange:
-    """The files that a commit puts in and takes out."""
+    """The files that a commit puts in and takes out, and what its metadata says about them."""
 
     add: Sequence[StagedFile]
     remove: Sequence[RemoveAction]
+    facts: Mapping[str, str]
 
 
 class _VersionTakenError(Exception):
@@ -87,7 +88,7 @@ def _commit_once(staging: Staging, table: DeltaTable, change: FileChange, commit
     version = table.version() + 1
     actions: list[AddAction | RemoveAction] = [*(file.add_action() for file in change.add), *change.remove]
     properties = CommitProperties(
-        custom_metadata={**commit_info, COMMIT_ID: commit_id},
+        custom_metadata={**commit_info, **change.facts, COMMIT_ID: commit_id},
         # Zero makes delta-rs try `version` alone; with more it would skip over commits that we must look at.
         max_commit_retries=0,
     )

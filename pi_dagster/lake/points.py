@@ -55,7 +55,7 @@ class PointsTable(LakeTable):
             return commit_change(
                 staging,
                 snapshot=self.snapshot,
-                plan=lambda snapshot: FileChange(add=files, remove=_remove_all(snapshot)),
+                plan=lambda snapshot: FileChange(add=files, remove=_remove_all(snapshot), facts={}),
                 commit_info=commit_info,
             )
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date
+from functools import reduce
+from operator import and_
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -108,12 +110,14 @@ class LakeTable:
         """
         table = self.snapshot()
         with self.lake.explaining(f"reading the Delta table {self.uri}"):
-            rows = table.to_pyarrow_dataset(
-                partitions=_partition_filter(partition_date, tag_group), schema=self.definition.schema
-            )
+            rows = table.to_pyarrow_dataset(schema=self.definition.schema)
             # Without threads: pyarrow's scan threads call into delta-rs, and a process that ends while they
             # do aborts (delta-io/delta-rs#2184).
-            return rows.to_table(columns=columns and list(columns), filter=where, use_threads=False)
+            return rows.to_table(
+                columns=None if columns is None else list(columns),
+                filter=_condition(partition_date, tag_group, where),
+                use_threads=False,
+            )
 
     def count(self, *, partition_date: date | None = None, tag_group: str | None = None) -> int:
         """How many rows the newest version holds, or one day or partition of it."""
@@ -174,13 +178,12 @@ class LakeTable:
         return differences
 
 
-def _partition_filter(partition_date: date | None, tag_group: str | None) -> list[tuple[str, str, Any]] | None:
-    filters: list[tuple[str, str, Any]] = []
-    if partition_date is not None:
-        filters.append(("partition_date", "=", partition_date.isoformat()))
-    if tag_group is not None:
-        filters.append(("tag_group", "=", tag_group))
-    return filters or None
+def _condition(partition_date: date | None, tag_group: str | None, where: pc.Expression | None) -> pc.Expression | None:
+    wanted = {"partition_date": partition_date, "tag_group": tag_group}
+    conditions = [pc.field(name) == value for name, value in wanted.items() if value is not None]
+    if where is not None:
+        conditions.append(where)
+    return reduce(and_, conditions) if conditions else None
 
 
 def _type_name(delta_type: Any) -> str:

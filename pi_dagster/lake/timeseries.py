@@ -96,9 +96,7 @@ class TimeseriesTable(LakeTable):
                 window.check(batch)
                 writer.write(batch)
             replacement = _Replacement(staging, window, writer.finish(), frozenset(keep_tags))
-            version = commit_change(
-                staging, snapshot=self.snapshot, plan=replacement.plan, commit_info={**commit_info, **window.facts()}
-            )
+            version = commit_change(staging, snapshot=self.snapshot, plan=replacement.plan, commit_info=commit_info)
         return replacement.result(version)
 
 
@@ -220,7 +218,11 @@ class _Replacement:
                 if copy is not None:
                     self._copies.append(copy)
             self._planned_on = paths
-        return FileChange(add=self._added(), remove=[copy.file.remove_action() for copy in self._copies])
+        return FileChange(
+            add=self._added(),
+            remove=[copy.file.remove_action() for copy in self._copies],
+            facts=self._window.facts(),
+        )
 
     def result(self, version: int) -> WindowCommit:
         added = self._added()
