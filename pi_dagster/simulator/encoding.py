@@ -95,7 +95,9 @@ def _timestamp_columns(ticks: NDArray[np.int64]) -> list[Any]:
         distinct, which = np.unique(days, return_inverse=True)
         date = pa.array([f"{np.datetime64(int(day), 'D')}T" for day in distinct]).take(pa.array(which))
     columns = [date, _times_of_day().take(pa.array(seconds_of_day))]
-    if fractions.any():
+    if fractions[0] == fractions[-1] and fractions.min() == fractions.max():
+        columns.append(f".{int(fractions[0]):07d}".rstrip("0").rstrip("."))
+    else:
         digits = pc.ascii_rtrim(pa.array(fractions + TICKS_PER_SECOND).cast(pa.string()), "0")
         dotted = pc.utf8_replace_slice(digits, 0, 1, ".")
         columns.append(pc.if_else(pa.array(fractions == 0), "", dotted))
@@ -162,16 +164,22 @@ def _float16_texts() -> Any:
 
 
 def _tail_column(flags: NDArray[np.uint8], units: str, fields: Collection[str]) -> Any:
-    """The properties after the value, which only depend on the flags: at most 16 different texts."""
+    """The properties after the value, which only depend on the flags."""
+    tails = _tails(units, frozenset(fields))
     if int(flags.min()) == int(flags.max()):
-        return _tail(int(flags[0]), units, fields)
-    return pa.array([_tail(f, units, fields) for f in range(16)]).take(pa.array(flags & 15))
+        return tails[int(flags[0])].as_py()
+    return tails.take(pa.array(flags))
 
 
-def _tail(flags: int, units: str, fields: Collection[str]) -> str:
-    tail: dict[str, object] = {"UnitsAbbreviation": units, "Good": not flags & BAD}
-    tail.update({name: bool(flags & bit) for name, bit in _FLAG_FIELDS.items()})
-    return _json({name: value for name, value in tail.items() if name in fields})[1:-1]
+@lru_cache(maxsize=256)
+def _tails(units: str, fields: frozenset[str]) -> Any:
+    """The properties after the value, for each combination of the four flags."""
+    tails = []
+    for flags in range(16):
+        tail: dict[str, object] = {"UnitsAbbreviation": units, "Good": not flags & BAD}
+        tail.update({name: bool(flags & bit) for name, bit in _FLAG_FIELDS.items()})
+        tails.append(_json({name: value for name, value in tail.items() if name in fields})[1:-1])
+    return pa.array(tails)
 
 
 def _json(value: object) -> str:
