@@ -11,9 +11,7 @@ from datetime import datetime, timezone
 from typing import Literal
 from uuid import UUID
 
-PointType = Literal[
-    "Float16", "Float32", "Float64", "Int16", "Int32", "Digital", "String", "Timestamp", "Blob"
-]
+PointType = Literal["Float16", "Float32", "Float64", "Int16", "Int32", "Digital", "String", "Timestamp", "Blob"]
 FLOAT_TYPES = frozenset({"Float16", "Float32", "Float64"})
 INTEGER_TYPES = frozenset({"Int16", "Int32"})
 
