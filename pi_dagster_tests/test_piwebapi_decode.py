@@ -13,30 +13,14 @@ from hypothesis import strategies as st
 
 from pi_dagster.piwebapi.decode import EVENT_SCHEMA, decode_stream, decode_streamset, event_table, value_errors
 from pi_dagster.piwebapi.errors import BrokenAnswerError
+from pi_dagster_tests.archive_truth import value_columns
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 def expected_row(event: dict[str, Any]) -> dict[str, Any]:
     """What the table must say of one TimedValue, written without a thought for speed."""
-    value = event.get("Value")
-    row: dict[str, Any] = {"value": None, "value_string": None, "digital_state_code": None, "is_system_state": False}
-    if isinstance(value, dict):
-        row["value_string"] = value.get("Name") if "Errors" not in value else "; ".join(value["Errors"])
-        row["digital_state_code"] = value.get("Value")
-        row["is_system_state"] = value.get("IsSystem", False)
-    elif isinstance(value, bool):
-        row["value_string"] = "true" if value else "false"
-    elif isinstance(value, int):
-        exact = abs(value) < 10**300 and int(float(value)) == value
-        row["value"] = float(value) if exact else None
-        row["value_string"] = str(value) if abs(value) >= 2**53 else None
-    elif isinstance(value, float):
-        row["value"] = value
-    elif isinstance(value, list):
-        row["value_string"] = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-    else:
-        row["value_string"] = value
+    row = value_columns(event.get("Value"))
     seconds, _, fraction = event["Timestamp"].removesuffix("Z").partition(".")
     instant = datetime.strptime(seconds, "%Y-%m-%dT%H:%M:%S").replace(tzinfo=timezone.utc)
     row["timestamp"] = instant + timedelta(microseconds=int(fraction[:6].ljust(6, "0")))
