@@ -20,6 +20,7 @@ from pi_dagster.lake.errors import (
 )
 from pi_dagster.lake.location import Lake
 from pi_dagster.lake.points import PointsTable
+from pi_dagster.lake.replacement import WindowCommit
 from pi_dagster.lake.schemas import (
     PARTITION_COLUMNS,
     POINTS_SCHEMA,
@@ -27,7 +28,7 @@ from pi_dagster.lake.schemas import (
     TIMESERIES_SCHEMA,
     column_descriptions,
 )
-from pi_dagster.lake.timeseries import TimeseriesTable, WindowCommit
+from pi_dagster.lake.timeseries import TimeseriesTable
 
 __all__ = [
     "PARTITION_COLUMNS",
