@@ -1,0 +1,291 @@
+"""The command `pi-dagster`: a demo, a simulated PI server, and looks at a real one before Dagster loads from it.
+
+Exit codes: 0 when all is well, 2 for what the user can put in order (a setting, a login, a right, a wrong option), 1
+for anything else. Such an error is one paragraph on stderr; a stack trace is always a defect of ours. Facts go to
+stdout, so that `--json` can be piped.
+
+Heavy modules are imported by the command that needs them: `--help` should not wait for Dagster.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from dotenv import load_dotenv
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from pi_dagster.diagnosis import Diagnosis
+    from pi_dagster.site import Site
+    from pi_dagster.tag_survey import TagSurvey
+
+USERS_MISTAKE = 2
+OTHER_TROUBLE = 1
+
+SITE_VARIABLE = "PI_DAGSTER_SITE"
+DEFAULT_SITE = Path(__file__).parent / "defs" / "pi" / "defs.yaml"
+
+_SIMULATOR_PACKAGES = ("starlette", "uvicorn", "jsonpath_ng", "dateutil")
+
+app = typer.Typer(
+    name="pi-dagster",
+    help="AVEVA PI (OSIsoft PI) data in Delta Lake with Dagster.",
+    epilog="Example: pi-dagster demo",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    # Typer's own stack traces show local variables, and those may hold a password.
+    pretty_exceptions_enable=False,
+)
+
+SiteOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--site",
+        metavar="FILE",
+        help=f"The site file, a defs.yaml. Default: what ${SITE_VARIABLE} names, else the simulated plant's.",
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the facts as one JSON document.")]
+
+
+def main() -> None:
+    """Run the command line."""
+    # As `dagster dev` does, so that both know the same passwords.
+    load_dotenv(Path.cwd() / ".env")
+    app()
+
+
+@app.command(epilog="Example: pi-dagster demo --lake /tmp/pi_demo")
+def demo(
+    lake: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Where the Delta tables go. Default: pi_demo/lake, or pi_demo/NAME of --data."
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Load real files in the layout of the SKAB data instead of a made-up plant."),
+    ] = None,
+    ui: Annotated[
+        bool, typer.Option("--ui", help="Load the last two days, then keep the server up and start Dagster's UI.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Load a simulated plant through Dagster into Delta tables.
+
+    Starts a simulated PI server, runs the real Dagster assets on it and shows what is in the tables afterwards.
+    """
+    _require_simulator()
+    with _errors_told_plainly():
+        from pi_dagster.demo import run_demo
+
+        run_demo(lake=lake, data=data, ui=ui, as_json=as_json)
+
+
+@app.command(epilog="Example: pi-dagster simulate --port 5450 --tags 1000")
+def simulate(
+    port: Annotated[int, typer.Option(help="Port to serve on; 0 takes a free one.")] = 5450,
+    tags: Annotated[int, typer.Option(min=1, help="Tags of the made-up plant.")] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same plant and values.")] = 1,
+    data: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Serve files in the layout of the SKAB data instead.")
+    ] = None,
+    user: Annotated[str | None, typer.Option(metavar="NAME", help="Ask for a Basic login with this name.")] = None,
+    password: Annotated[str | None, typer.Option(metavar="SECRET", help="Its password.")] = None,
+    admin_port: Annotated[
+        int | None, typer.Option(help="Open the door for edits and faults on this port; 0 takes a free one.")
+    ] = None,
+) -> None:
+    """Serve a simulated PI Web API on this machine.
+
+    The first line printed is its base URL; it serves until interrupted.
+    """
+    _require_simulator()
+    raise NotImplementedError
+
+
+@app.command(epilog="Example: pi-dagster check --site plant1/defs.yaml")
+def check(site: SiteOption = None, as_json: JsonOption = False) -> None:
+    """Say what is there and what is wrong.
+
+    Connects to the site's PI server and lake: who this login is there, what it may read, the server's limits and
+    clock, whether the lake can be written. Nothing is loaded.
+    """
+    with _errors_told_plainly():
+        loaded = _load_site(site)
+        from pi_dagster.diagnosis import diagnose
+
+        diagnosis = diagnose(loaded)
+    if as_json:
+        _print_json(asdict(diagnosis))
+    else:
+        _print_facts(_facts_of(diagnosis, loaded))
+    for note in diagnosis.notes:
+        _complain(f"Note: {note}")
+    for problem in diagnosis.problems:
+        _complain(f"Error: {problem.message}")
+    if diagnosis.problems:
+        mistakes = any(problem.is_users_mistake for problem in diagnosis.problems)
+        raise typer.Exit(USERS_MISTAKE if mistakes else OTHER_TROUBLE)
+    if not as_json:
+        print("All is well.")
+
+
+@app.command(epilog="Example: pi-dagster tags --site plant1/defs.yaml | less -S")
+def tags(site: SiteOption = None, as_json: JsonOption = False) -> None:
+    """List the server's tags with their partitions.
+
+    `-` marks tags that fall in none, and will not be loaded.
+    """
+    with _errors_told_plainly():
+        loaded = _load_site(site)
+        from pi_dagster.diagnosis import open_for_a_person
+        from pi_dagster.tag_survey import TagSurvey
+
+        with open_for_a_person(loaded.server) as source:
+            survey = TagSurvey(loaded, list(source.list_points()))
+    if as_json:
+        _print_json(_survey_as_json(survey))
+    else:
+        _print_survey(survey)
+    problems = survey.problems()
+    for problem in problems:
+        _complain(f"Error: {problem}")
+    if problems:
+        raise typer.Exit(USERS_MISTAKE)
+
+
+def _load_site(path: Path | None) -> Site:
+    from pi_dagster.components.site_file import load_site
+
+    named = os.environ.get(SITE_VARIABLE)
+    return load_site(path or (Path(named) if named else DEFAULT_SITE))
+
+
+@contextmanager
+def _errors_told_plainly() -> Iterator[None]:
+    """End the command with the paragraph and the exit code that an expected error calls for."""
+    from pi_dagster.components.site_file import SiteFileError
+    from pi_dagster.diagnosis import EXPECTED_ERRORS, is_users_mistake
+
+    try:
+        yield
+    except (SiteFileError, *EXPECTED_ERRORS) as error:
+        _complain(f"Error: {error}")
+        raise typer.Exit(USERS_MISTAKE if is_users_mistake(error) else OTHER_TROUBLE) from None
+
+
+def _require_simulator() -> None:
+    missing = [name for name in _SIMULATOR_PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        _complain(
+            f"Error: the simulated PI server needs packages that are not installed ({', '.join(missing)}). They come "
+            "with the extra `simulator`: pip install 'pi-dagster[simulator]'."
+        )
+        raise typer.Exit(USERS_MISTAKE)
+
+
+def _complain(paragraph: str) -> None:
+    print(paragraph, file=sys.stderr)
+
+
+def _print_json(document: Any) -> None:
+    print(json.dumps(document, indent=2, ensure_ascii=False, default=_json_value))
+
+
+def _json_value(value: Any) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat().replace("+00:00", "Z")
+    raise TypeError(f"no JSON for {type(value).__name__}")
+
+
+def _print_facts(facts: Mapping[str, str]) -> None:
+    table = Table.grid(padding=(0, 2))
+    for name, fact in facts.items():
+        table.add_row(name, fact)
+    Console(highlight=False, markup=False).print(table)
+
+
+def _facts_of(diagnosis: Diagnosis, site: Site) -> dict[str, str]:
+    server, lake = diagnosis.server, diagnosis.lake
+    facts = {"Site": diagnosis.site, "Server": server.url}
+    if server.state is not None:
+        facts["State"] = server.state
+    if server.server_time is not None and server.clock_skew_seconds is not None:
+        side = "ahead of" if server.clock_skew_seconds > 0 else "behind"
+        facts["Clock"] = (
+            f"{server.server_time:%Y-%m-%d %H:%M:%S} UTC, {abs(server.clock_skew_seconds):.1f} s {side} this machine's"
+        )
+        facts["Logged in as"] = f"{server.user or 'nobody named'} ({server.identity_type or 'kind not said'})"
+        facts["Version"] = ", ".join(f"{name} {version}" for name, version in server.versions.items()) or _HIDDEN
+        limit = f"{server.max_items_per_call:,}" if server.max_items_per_call is not None else _HIDDEN
+        facts["Events a call"] = f"{limit}; the site asks for up to {site.server.max_items_per_call:,}"
+    if server.data_servers:
+        reads = f"; the site reads {server.data_server}" if server.data_server else ""
+        facts["Data Archives"] = f"{', '.join(server.data_servers)}{reads}"
+    if server.tags_visible is not None:
+        facts["Tags it may see"] = f"{server.tags_visible:,}" + ("" if server.all_tags_listed else " and more")
+        groups = ", ".join(f"{name} {count:,}" for name, count in server.tags_by_group.items())
+        facts["By tag group"] = f"{groups}; in no group {server.tags_in_no_group:,}"
+    if server.tags_read:
+        facts["Values it may read"] = f"yes: {server.events_read:,} events of {server.tags_read} tags in the last hour"
+    facts["Lake"] = f"{lake.uri} ({'writable' if lake.is_writable else 'not writable'})"
+    facts["Tables"] = ", ".join(
+        f"{name} {'not there yet' if version is None else f'at version {version}'}"
+        for name, version in lake.table_versions.items()
+    )
+    return facts
+
+
+_HIDDEN = "not shown to this login"
+
+
+def _print_survey(survey: TagSurvey) -> None:
+    rows = [
+        (tag.partition or "-", tag.point.name, tag.point.point_type or "", tag.point.engineering_units or "",
+         tag.point.descriptor or "")
+        for tag in survey.tags
+    ]  # fmt: skip
+    header = ("PARTITION", "TAG", "TYPE", "UNITS", "DESCRIPTION")
+    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+    for row in [header, *rows]:
+        print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+    print()
+    _print_facts(
+        {
+            **{name: f"{count:,} tags" for name, count in survey.tags_by_partition.items()},
+            "in no tag group": f"{survey.tags_in_no_group:,} tags",
+        }
+    )
+
+
+def _survey_as_json(survey: TagSurvey) -> Mapping[str, Any]:
+    return {
+        "tags": [
+            {
+                "tag_name": tag.point.name,
+                "tag_webid": tag.point.web_id,
+                "partition": tag.partition,
+                "point_type": tag.point.point_type,
+                "engineering_units": tag.point.engineering_units,
+                "descriptor": tag.point.descriptor,
+            }
+            for tag in survey.tags
+        ],
+        "tags_by_partition": survey.tags_by_partition,
+        "tags_in_no_group": survey.tags_in_no_group,
+        "problems": survey.problems(),
+    }

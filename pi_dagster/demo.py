@@ -1,0 +1,331 @@
+"""The demo: a simulated PI server in its own process, the real Dagster assets in this one, and Delta tables to look at.
+
+It loads fixed days of a plant that follows from its seed, so a second run replaces the rows by the same rows. With
+the UI it loads the last two days instead, because schedules and the partitions page are about now.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import sys
+import uuid
+import warnings
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import date, datetime, timedelta, timezone
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import dagster as dg
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from pi_dagster.automation.partitions import range_tags
+from pi_dagster.components.site_file import load_site
+from pi_dagster.dagster_ui import prepare_home, serve_ui
+from pi_dagster.factory import build_pi_definitions
+from pi_dagster.lake import Lake
+from pi_dagster.lake.schemas import PI_POINTS, PI_TIMESERIES
+from pi_dagster.simulator import spawned
+from pi_dagster.simulator.files import SkabBase
+from pi_dagster.site import Site
+
+PLANT_SITE = Path(__file__).parent / "defs" / "pi" / "defs.yaml"
+FILES_SITE = Path(__file__).parent / "demo_site_for_files.yaml"
+PLANT_TAGS = 400
+PLANT_DAYS = (date(2024, 1, 1), date(2024, 1, 2))
+"""The simulated plant's first days, so that `Pt Created`, the first event of every tag, is among the rows."""
+
+DAYS_IN_UI = 7
+"""Days that the UI offers, the last two of them loaded; the others are there to be backfilled."""
+
+
+class DemoError(Exception):
+    """The demo could not be shown to its end; the message says why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoPlan:
+    """What is simulated, and which days of it are loaded into which lake."""
+
+    site_file: Path
+    lake: Path
+    start_date: date
+    days: Sequence[date]
+    simulator: Mapping[str, Any]
+    """Arguments of the simulator."""
+
+    @classmethod
+    def of_plant(cls, lake: Path | None, *, recent: bool) -> DemoPlan:
+        """The made-up plant; its first two days, or with `recent` the last two."""
+        today = datetime.now(timezone.utc).date()
+        days = (today - timedelta(days=2), today - timedelta(days=1)) if recent else PLANT_DAYS
+        return cls(
+            site_file=PLANT_SITE,
+            lake=(lake or Path("pi_demo/lake")).resolve(),
+            start_date=today - timedelta(days=DAYS_IN_UI) if recent else days[0],
+            days=days,
+            simulator={"tags": PLANT_TAGS},
+        )
+
+    @classmethod
+    def of_files(cls, folder: Path, lake: Path | None) -> DemoPlan:
+        """The files in `folder`, all days that they cover.
+
+        Raises:
+            UnreadableFolderError: the folder does not hold files in the layout of the SKAB data.
+        """
+        archive = SkabBase(folder)
+        span = archive.span()
+        assert span is not None
+        ticks = archive.events(archive.points()[0], *span).ticks
+        days = [date.fromisoformat(str(day)) for day in np.unique(ticks.astype("M8[100ns]").astype("M8[D]"))]
+        return cls(
+            site_file=FILES_SITE,
+            lake=(lake or Path("pi_demo") / folder.resolve().name).resolve(),
+            start_date=days[0],
+            days=days,
+            simulator={"data": folder},
+        )
+
+    def site(self, server_url: str) -> Site:
+        """The site of the demo; sets the environment variables that the templates of its file read."""
+        os.environ["PI_DAGSTER_SITE"] = str(self.site_file)
+        os.environ["PI_WEB_API_URL"] = server_url
+        os.environ["PI_LAKE"] = str(self.lake)
+        os.environ["PI_START_DATE"] = self.start_date.isoformat()
+        return load_site(self.site_file)
+
+
+@dataclass(kw_only=True)
+class DemoResult:
+    """What was loaded, added up over the materializations that Dagster recorded."""
+
+    server: str
+    lake: str
+    days: list[date]
+    tags: int = 0
+    partitions: int = 0
+    rows: int = 0
+    seconds: float = 0.0
+    """Wall time of the runs of pi_timeseries."""
+    rows_by_tag_group: Counter[str] = field(default_factory=Counter)
+    rows_by_type: Counter[str] = field(default_factory=Counter)
+    rows_by_system_state: Counter[str] = field(default_factory=Counter)
+    tables: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def events_per_second(self) -> float:
+        """Rows for each second of wall time, Dagster's own time included."""
+        return self.rows / self.seconds if self.seconds else 0.0
+
+
+def run_demo(*, lake: Path | None, data: Path | None, ui: bool, as_json: bool) -> None:
+    """Show it all: simulator, load with progress, the result, and with `ui` Dagster's UI until interrupted.
+
+    Args:
+        lake: folder for the Delta tables; by default one in `pi_demo/`.
+        data: folder of real files to serve instead of the made-up plant.
+        ui: start the UI afterwards.
+        as_json: print the result as JSON.
+
+    Raises:
+        UnreadableFolderError: `data` does not hold files in the layout of the SKAB data.
+        LakeError: the lake cannot be written.
+        DemoError: a run failed.
+        DagsterUIError: the UI did not come up.
+    """
+    # A shell that starts this in the background has it ignore Ctrl-C; and a kill should stop the children too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    os.environ["DAGSTER_DISABLE_TELEMETRY"] = "yes"
+    # A proxy that the environment names for the world outside cannot reach servers on this machine.
+    os.environ["no_proxy"] = os.environ["NO_PROXY"] = "127.0.0.1,localhost"
+    screen = Console(stderr=True, highlight=False)
+    plan = DemoPlan.of_files(data, lake) if data is not None else DemoPlan.of_plant(lake, recent=ui)
+    Lake(str(plan.lake)).check_writable()
+    home = plan.lake / ".dagster_home"
+    with spawned(**plan.simulator) as server:
+        screen.print(f"A simulated PI server answers at {server.url}")
+        site = plan.site(server.url)
+        with prepare_home(home) if ui else dg.DagsterInstance.ephemeral() as instance:
+            result = _load_with_progress(plan, site, instance, screen)
+        if as_json:
+            print(json.dumps(asdict(result) | {"events_per_second": result.events_per_second}, indent=2, default=str))
+        else:
+            _print_result(result)
+        if ui:
+            screen.print("Starting Dagster's UI ...")
+            serve_ui(home, on_ready=lambda url: _print_ui_hints(url, site, screen))
+
+
+def load(
+    plan: DemoPlan, site: Site, instance: dg.DagsterInstance, *, on_partition: Callable[[str, int], None]
+) -> DemoResult:
+    """Materialize pi_points, then pi_timeseries for the plan's days, one run a day, in this process.
+
+    Args:
+        on_partition: told of each partition as it is committed: its key and its rows.
+
+    Raises:
+        DemoError: a run failed; the message is that of the asset.
+    """
+    definitions = _definitions(site)
+    lake = Lake(site.lake.uri)
+    result = DemoResult(server=site.server.url, lake=lake.uri, days=list(plan.days))
+    result.tables = {table.name: lake.table_uri(table.name) for table in (PI_POINTS, PI_TIMESERIES)}
+
+    def add_points(materialization: dg.AssetMaterialization) -> None:
+        result.tags = int(_value(materialization, "pi/tags"))
+
+    def add_partition(materialization: dg.AssetMaterialization) -> None:
+        rows = int(_value(materialization, "dagster/partition_row_count"))
+        key = str(materialization.partition)
+        result.partitions += 1
+        result.rows += rows
+        result.rows_by_tag_group[key.split("|")[1]] += rows
+        result.rows_by_type.update(_counts(materialization, "pi/rows_by_type"))
+        result.rows_by_system_state.update(_counts(materialization, "pi/rows_by_system_state"))
+        on_partition(key, rows)
+
+    _run(definitions.resolve_job_def("load_pi_points"), instance, {}, add_points)
+    begun = monotonic()
+    groups = site.partition_names()
+    for day in plan.days:
+        tags = range_tags(day, groups[0], groups[-1])
+        _run(definitions.resolve_job_def("load_pi_timeseries"), instance, tags, add_partition)
+    result.seconds = monotonic() - begun
+    return result
+
+
+def _definitions(site: Site) -> dg.Definitions:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", category=dg.BetaWarning)
+        return build_pi_definitions(site)
+
+
+def _run(
+    job: dg.JobDefinition,
+    instance: dg.DagsterInstance,
+    tags: Mapping[str, str],
+    on_materialization: Callable[[dg.AssetMaterialization], None],
+) -> None:
+    """One run in this process, without the log that Dagster prints; its events tell how far it is."""
+    failures: list[str] = []
+
+    def on_event(entry: dg.EventLogEntry) -> None:
+        event = entry.dagster_event
+        if event is None:
+            return
+        if event.is_step_materialization:
+            on_materialization(event.step_materialization_data.materialization)
+        elif event.is_step_failure:
+            data = event.step_failure_data
+            told = data.user_failure_data and data.user_failure_data.description
+            failures.append(told or (data.error.message if data.error else "no reason given"))
+
+    run_id = str(uuid.uuid4())
+    instance.add_event_listener(run_id, on_event)
+    outcome = job.execute_in_process(
+        instance=instance,
+        run_id=run_id,
+        tags=tags,
+        raise_on_error=False,
+        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+    )
+    if not outcome.success:
+        raise DemoError(" ".join(failures) or f"The run of {job.name} failed.")
+
+
+def _value(materialization: dg.AssetMaterialization, key: str) -> Any:
+    return materialization.metadata[key].value
+
+
+def _counts(materialization: dg.AssetMaterialization, key: str) -> dict[str, int]:
+    """A table of two columns, name and rows, that an asset reports."""
+    table = materialization.metadata.get(key)
+    if not isinstance(table, dg.TableMetadataValue):
+        return {}
+    rows = [tuple(record.data.values()) for record in table.records]
+    return {str(name): int(count) for name, count in rows if count}
+
+
+def _load_with_progress(plan: DemoPlan, site: Site, instance: dg.DagsterInstance, screen: Console) -> DemoResult:
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("partitions, {task.fields[rows]:,} rows"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=screen) as progress:
+        total = len(plan.days) * len(site.partition_names())
+        bar = progress.add_task("pi_points, then pi_timeseries", total=total, rows=0)
+        rows = 0
+
+        def on_partition(key: str, its_rows: int) -> None:
+            nonlocal rows
+            rows += its_rows
+            progress.update(bar, advance=1, rows=rows, description=f"pi_timeseries {key}")
+
+        return load(plan, site, instance, on_partition=on_partition)
+
+
+def _print_result(result: DemoResult) -> None:
+    table = Table(title="Loaded", title_justify="left", show_header=False)
+    table.add_row("Days (UTC)", ", ".join(str(day) for day in result.days))
+    table.add_row("Tags", f"{result.tags:,}")
+    table.add_row("Partitions", f"{result.partitions:,}")
+    table.add_row("Rows", f"{result.rows:,}")
+    table.add_row("Events a second", f"{result.events_per_second:,.0f} (over {result.seconds:.1f} s)")
+    for title, counts in (
+        ("Rows by tag group", result.rows_by_tag_group),
+        ("Rows by type", result.rows_by_type),
+        ("Rows by system state", result.rows_by_system_state),
+    ):
+        if counts:
+            table.add_section()
+            table.add_row(title, "\n".join(f"{count:>12,}  {name}" for name, count in counts.most_common()))
+    table.add_section()
+    table.add_row("Delta tables", "\n".join(result.tables.values()))
+    console = Console(highlight=False, markup=False)
+    console.print(table)
+    console.print("Ask the table something:")
+    # As plain text: a line that somebody copies must not be wrapped.
+    print(f"\n{_query(result.tables[PI_TIMESERIES.name])}\n")
+
+
+def _query(table_uri: str) -> str:
+    """A line for the shell that shows the busiest tags."""
+    sql = (
+        "select tag_name, units, count(*) as events, round(avg(value), 2) as mean "
+        "from t group by 1, 2 order by 3 desc limit 5"
+    )
+    code = (
+        "import pyarrow; from deltalake import DeltaTable, QueryBuilder; "
+        f"rows = QueryBuilder().register('t', DeltaTable({_relative(table_uri)!r})).execute('{sql}'); "
+        "print(*pyarrow.table(rows).to_pylist(), sep='\\n')"
+    )
+    return f'{shlex.quote(_relative(sys.executable))} -c "{code}"'
+
+
+def _relative(path: str) -> str:
+    """The shorter way to write it from the current folder."""
+    with_dots = os.path.relpath(path)
+    return path if with_dots.startswith("..") else with_dots
+
+
+def _print_ui_hints(url: str, site: Site, screen: Console) -> None:
+    screen.print(
+        f"Dagster's UI: [bold]{url}[/bold]\n"
+        f"  {url}/assets/pi_timeseries?view=partitions  the partitions: Materialize today's, or backfill the others\n"
+        f"The PI server: {site.server.url}. Ctrl-C stops both; the tables stay in {site.lake.uri}."
+    )

@@ -1,0 +1,39 @@
+"""With PI_DAGSTER_NO_SKIPS set, as .ci/run does, a test that is skipped fails: what it needs should be installed.
+
+Tests of the data in the sibling folder `../shared` may be skipped where that folder does not exist.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SHARED = Path(__file__).parents[2] / "shared"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    _refuse_to_skip(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    _refuse_to_skip(report)
+    return report
+
+
+def _refuse_to_skip(report: Any) -> None:
+    if not os.environ.get("PI_DAGSTER_NO_SKIPS") or not report.skipped or hasattr(report, "wasxfail"):
+        return
+    reason = str(report.longrepr[2])
+    if "../shared" in reason and not SHARED.exists():
+        return
+    report.outcome = "failed"
+    report.longrepr = f"{report.nodeid} may not be skipped here: {reason}"
