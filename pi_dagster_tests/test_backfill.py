@@ -39,7 +39,7 @@ JOB_BACKFILL = {
 
 @dataclass(frozen=True)
 class DagsterUI:
-    """The webserver's GraphQL door and the backfill daemon of one instance."""
+    """What the UI's GraphQL requests and the backfill daemon reach, of one instance."""
 
     instance: dg.DagsterInstance
     graphql: Any
@@ -85,8 +85,7 @@ def dagster_ui(plant: SmallPlant, tmp_path: Path) -> Iterator[DagsterUI]:
     from dagster._core.workspace.context import WorkspaceProcessContext
     from dagster._core.workspace.load_target import ModuleTarget
     from dagster._daemon.backfill import execute_backfill_iteration
-    from dagster_webserver.app import create_app_from_workspace_process_context
-    from starlette.testclient import TestClient
+    from dagster_graphql.test.utils import execute_dagster_graphql
 
     in_this_process = {
         "run_launcher": {
@@ -104,13 +103,12 @@ def dagster_ui(plant: SmallPlant, tmp_path: Path) -> Iterator[DagsterUI]:
     with (
         instance_for_test(overrides=in_this_process, temp_dir=str(home)) as instance,
         WorkspaceProcessContext(instance, target) as workspace,
-        TestClient(create_app_from_workspace_process_context(workspace)) as client,
     ):
 
         def graphql(query: str, variables: dict[str, Any]) -> Any:
-            answer = client.post("/graphql", json={"query": query, "variables": variables}).json()
-            assert "errors" not in answer, answer
-            return answer["data"]
+            answer = execute_dagster_graphql(workspace.create_request_context(), query, variables)
+            assert not answer.errors, answer.errors
+            return answer.data
 
         def run_daemon_once() -> None:
             list(execute_backfill_iteration(workspace, logging.getLogger("backfill")))

@@ -16,6 +16,7 @@ from pi_dagster.assets.failures import (
 from pi_dagster.assets.metadata import table_metadata, window_metadata
 from pi_dagster.automation.partitions import (
     build_timeseries_partitions,
+    is_range_run,
     partition_tags,
     run_keys,
     split_partition_key,
@@ -82,9 +83,7 @@ def build_pi_timeseries(
                     f"{key}: {report.rows:,} rows of {report.tags:,} tags in {report.seconds:.1f} s "
                     f"({position + 1} of {len(keys)})"
                 )
-                if len(keys) == 1:
-                    yield dg.MaterializeResult(metadata=window_metadata(report))
-                else:
+                if is_range_run(context):
                     context.log_event(
                         dg.AssetMaterialization(
                             context.asset_key,
@@ -93,6 +92,8 @@ def build_pi_timeseries(
                             tags=partition_tags(day, tag_group),
                         )
                     )
+                else:
+                    yield dg.MaterializeResult(metadata=window_metadata(report))
         if failed:
             raise partitions_failure(failed, not_tried=(), loaded=len(keys) - len(failed))
 

@@ -55,15 +55,20 @@ def split_partition_key(key: str) -> tuple[date, str]:
     return date.fromisoformat(day), tag_group
 
 
-def run_keys(context: dg.AssetExecutionContext, partitions: dg.MultiPartitionsDefinition) -> Sequence[str]:
-    """The partitions this run was launched for.
+def is_range_run(context: dg.AssetExecutionContext) -> bool:
+    """True for a run over a range of partitions, even a range of one; its materializations must be logged by us.
 
-    The run's range tags win over `context.partition_keys`: in the runs of a backfill launched from a job,
-    Dagster 1.13 leaves the tags of the first partition standing, `partition_keys` then holds that one key, and
-    the backfill would report success with the others never loaded (dagster-io/dagster issues 28861, 30786).
+    Dagster 1.13 leaves the tags of the backfill's first partition standing in every run of a backfill launched
+    from a job. `context.partition_keys` and a returned `MaterializeResult` follow those stray tags, so that a
+    backfill reports success with partitions never loaded (dagster-io/dagster issues 28861, 30786).
     """
-    tags = context.run.tags
-    if RANGE_START_TAG not in tags:
+    return RANGE_START_TAG in context.run.tags
+
+
+def run_keys(context: dg.AssetExecutionContext, partitions: dg.MultiPartitionsDefinition) -> Sequence[str]:
+    """The partitions this run was launched for, from its range tags where it has some (see `is_range_run`)."""
+    if not is_range_run(context):
         return list(context.partition_keys)
+    tags = context.run.tags
     partition_range = dg.PartitionKeyRange(tags[RANGE_START_TAG], tags[RANGE_END_TAG])
     return list(partitions.get_partition_keys_in_range(partition_range))
