@@ -131,6 +131,17 @@ def test_a_table_that_never_rests_is_given_up_and_no_file_is_left(
     assert data_files(table) == []
 
 
+def test_an_interrupt_before_the_commit_leaves_no_file(table: TimeseriesTable) -> None:
+    def interrupt() -> None:
+        assert data_files(table)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        replace(table, generation(1.0), commit_info=CallingBeforeCommit(interrupt))
+    assert data_files(table) == []
+    assert table.count() == 0
+
+
 def test_a_process_killed_among_the_batches_leaves_the_old_rows(table: TimeseriesTable) -> None:
     replace(table, generation(1.0))
     with started(stop_among_the_batches, table.lake.uri) as (process, child):
@@ -215,5 +226,6 @@ def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
         assert replaced.kept_rows == loaded.rows - replaced.replaced_rows
         peaks.append((after_loading, after_copying))
     (small_load, small_copy), (large_load, large_copy) = peaks
-    assert large_load < small_load + 100
-    assert large_copy < small_copy + 100
+    # Twenty million rows take 1,000 MiB in memory; the rest is what the allocators keep.
+    assert large_load < 1.4 * small_load
+    assert large_copy < 1.5 * small_copy

@@ -25,6 +25,9 @@ STORAGE_ERRORS = (OSError, DeltaError, pa.ArrowException)
 """What delta-rs and pyarrow raise when the storage, a file in it or the table log cannot be used."""
 
 _SECRET_OPTION = re.compile(r"key|secret|token|password|sas|credential", re.IGNORECASE)
+_SHORTEST_SECRET = 4
+"""Replacing a shorter text would cut up the words of every message and protect nothing."""
+
 _TERMINAL_COLOUR = re.compile(r"\x1b\[\d*m|↳")
 
 
@@ -95,7 +98,7 @@ class Lake:
         """The message of `error` in one line, without secret storage options and terminal colours."""
         text = " ".join(_TERMINAL_COLOUR.sub(" ", str(error)).split()).rstrip(".")
         for option, value in self.storage_options.items():
-            if value and _SECRET_OPTION.search(option):
+            if len(value) >= _SHORTEST_SECRET and _SECRET_OPTION.search(option):
                 text = text.replace(value, "***")
         return text or type(error).__name__
 
@@ -114,6 +117,6 @@ class Lake:
         except STORAGE_ERRORS as error:
             # `from None`: the original message may hold a secret.
             raise LakeAccessError(
-                f"The lake's storage failed while {doing}: {self.plain_text(error)}. Nothing was committed; "
-                "run again when the storage answers."
+                f"The lake's storage failed while {doing}: {self.plain_text(error)}. "
+                "Run again when the storage answers."
             ) from None
