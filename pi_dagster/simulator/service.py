@@ -1,0 +1,213 @@
+"""The server without its socket: finds the route of a request, applies what holds for every route, answers.
+
+A request in a batch goes the same way as one of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import unquote
+
+from pi_dagster.simulator.archive import Archive, Ticks
+from pi_dagster.simulator.calls import Answer, Call, Refusal, Reply
+from pi_dagster.simulator.faults import (
+    ON_THE_WIRE,
+    FaultKind,
+    Faults,
+    stream_identity,
+    with_value_errors,
+    with_web_exception,
+    without_stream,
+)
+from pi_dagster.simulator.settings import SimulatorSettings
+from pi_dagster.simulator.timestrings import InvalidTimeError, parse_time, time_zone
+from pi_dagster.simulator.units import PlantUnits
+from pi_dagster.webid import WebId
+
+Handler = Callable[["Service", Call], "object | Awaitable[object]"]
+
+
+@dataclass(frozen=True)
+class Route:
+    """One action of the vendor's: method, path after the base URL with `{names}`, and what answers it.
+
+    `is_search` actions count against the tighter rate limit, `writes` ones can be disabled.
+    """
+
+    method: str
+    template: str
+    handler: Handler
+    is_search: bool = False
+    writes: bool = False
+
+    @property
+    def pattern(self) -> re.Pattern[str]:
+        """The path as a pattern; letters are not case-sensitive, as in ASP.NET."""
+        return re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(self.template)), re.IGNORECASE)
+
+
+class Service:
+    """One PI Web API server over one archive.
+
+    Args:
+        archive: the Data Archive behind it.
+        settings: how it behaves.
+        routes: what it serves; the first that matches answers.
+    """
+
+    def __init__(self, archive: Archive, settings: SimulatorSettings, routes: Sequence[Route]) -> None:
+        self.archive = archive
+        self.settings = settings
+        self.faults = Faults()
+        self.units = PlantUnits(archive)
+        self.started = settings.now()
+        self._routes = [(route, route.pattern) for route in routes]
+
+    def route_of(self, call: Call) -> tuple[Route, Call]:
+        """The route that answers a request, and the request with the parts of its path filled in.
+
+        Raises:
+            Refusal: 404 where there is no such path, 405 where it has no such method.
+        """
+        other_method = False
+        for route, pattern in self._routes:
+            match = pattern.fullmatch(call.path)
+            if match is None:
+                continue
+            if route.method == call.method:
+                params = {name: unquote(part) for name, part in match.groupdict().items()}
+                return route, replace(call, params=params)
+            other_method = True
+        if other_method:
+            raise Refusal(405, f"The requested resource does not support http method '{call.method}'.", key="Message")
+        url = call.link(call.path)
+        raise Refusal(404, f"No HTTP resource was found that matches the request URI '{url}'.", key="Message")
+
+    async def answer(self, call: Call) -> Answer:
+        """Answer a request that has passed the limits; never raises for what the client did wrong."""
+        try:
+            route, call = self.route_of(call)
+            if route.writes and self.settings.disable_writes:
+                raise Refusal(403, "Writes are disabled on this server.", key=self.settings.denial_key)
+            return await self._answer_through_faults(route, call)
+        except Refusal as refusal:
+            return Answer.of(refusal.status, refusal.body, refusal.headers)
+        except InvalidTimeError as error:
+            return Answer.of(400, {"Errors": [str(error)]})
+
+    async def _answer_through_faults(self, route: Route, call: Call) -> Answer:
+        named = [call.params["webId"]] if "webId" in call.params else call.query.all("webId")
+        streams = {stream_identity(web_id) for web_id in named} if self.faults.active() else set()
+        struck = self.faults.strike(call.path, streams, set(FaultKind) - ON_THE_WIRE)
+        for fault, _ in struck:
+            if fault.kind is FaultKind.SLOW:
+                await asyncio.sleep(fault.seconds)
+            elif fault.kind is FaultKind.STATUS:
+                headers = {"Retry-After": fault.retry_after} if fault.retry_after else None
+                raise Refusal(fault.status or 503, fault.message, headers=headers)
+            elif fault.kind is FaultKind.HTML:
+                status = fault.status or 502
+                page = f"<html><head><title>{status}</title></head><body><h1>{fault.message}</h1></body></html>"
+                return Answer(status, page.encode(), {"Content-Type": "text/html"})
+        result = route.handler(self, call)
+        if inspect.isawaitable(result):
+            result = await result
+        reply = result if isinstance(result, Reply) else Reply(200, result)
+        tree = reply.tree
+        for fault, stream in struck:
+            if fault.kind is FaultKind.VALUE_ERRORS:
+                tree = with_value_errors(tree, fault.message, stream)
+            elif fault.kind is FaultKind.MISSING_STREAM:
+                tree = without_stream(tree, stream)
+            elif fault.kind is FaultKind.WEB_EXCEPTION:
+                tree = with_web_exception(tree, "Error occurred during writing of the output stream.")
+        if call.method == "GET" and reply.status < 300:
+            pruned = call.selected.prune(tree)
+            if isinstance(tree, dict) and isinstance(pruned, dict) and "WebException" in tree:
+                if not self.settings.selected_fields_drop_web_exception:
+                    pruned = {**pruned, "WebException": tree["WebException"]}
+            tree = pruned
+        return Answer.of(reply.status, tree, reply.headers)
+
+    def not_found(self, what: str) -> Refusal:
+        """The refusal of an object that does not exist or may not be read."""
+        return Refusal(404, self.settings.not_found_text.format(what=what))
+
+    def parse_web_id(self, text: str, *markers: str) -> WebId:
+        """A WebID of one of the given kinds of object.
+
+        Raises:
+            Refusal: it is no WebID, or one of another kind.
+        """
+        try:
+            web_id = WebId.parse(text)
+        except ValueError as error:
+            raise Refusal(400, f"Unknown or invalid WebID format: '{text}'.") from error
+        if web_id.marker not in markers:
+            raise Refusal(400, f"Unknown or invalid WebID format: '{text}'.")
+        return web_id
+
+    def write_web_id(self, web_id: WebId, call: Call) -> str:
+        """A Full WebID in the form the client, or else the server's configuration, wants."""
+        return web_id.as_type(call.web_id_type(self.settings.web_id_type)).encode()
+
+    def time(self, call: Call, text: str | None, *, now: Ticks, default: str = "*") -> Ticks:
+        """The instant a time string of the request means.
+
+        Raises:
+            InvalidTimeError: it means none.
+        """
+        zone = time_zone(
+            call.query.text("timeZone"),
+            server_zone=self.settings.server_time_zone,
+            iana_names=self.settings.iana_time_zones,
+        )
+        return parse_time(text or default, now=now, zone=zone)
+
+    def max_count(self, call: Call, *, streams: int = 1) -> int:
+        """How many events or objects the request may get, of each stream.
+
+        Raises:
+            Refusal: it asks for more than MaxReturnedItemsPerCall, or for none.
+        """
+        limit = self.settings.max_returned_items
+        wanted = call.query.whole("maxCount", min(self.settings.default_max_count, limit))
+        counted = wanted * streams if self.settings.streamset_limit == "total" else wanted
+        self.within_limit("maxCount", counted)
+        if wanted == 0:
+            raise Refusal(400, "Parameter (maxCount) must be greater than zero.")
+        return wanted
+
+    def within_limit(self, name: str, number: int) -> None:
+        """Refuse a number above MaxReturnedItemsPerCall.
+
+        Raises:
+            Refusal: it is above.
+        """
+        limit = self.settings.max_returned_items
+        if number > limit:
+            raise Refusal(400, f"Parameter ({name}) is greater than the maximum allowed ({limit})")
+
+
+def page_links(call: Call, start: int, count: int, *, more: bool) -> dict[str, Any]:
+    """The `Links` of a page of objects: to the first, and to the neighbours that exist."""
+    links = {"First": _page(call, 0, count)}
+    if start > 0:
+        links["Previous"] = _page(call, max(0, start - count), count)
+    if more:
+        links["Next"] = _page(call, start + count, count)
+    return links
+
+
+def _page(call: Call, start: int, count: int) -> str:
+    others = [
+        part
+        for part in call.query_text.split("&")
+        if part and part.split("=")[0].lower() not in ("startindex", "maxcount")
+    ]
+    return f"{call.link(call.path)}?{'&'.join([*others, f'startIndex={start}', f'maxCount={count}'])}"

@@ -1,0 +1,61 @@
+"""Serving until interrupted, for the command line: from plain options to a running simulator."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from pathlib import Path
+from types import FrameType
+
+from pi_dagster.simulator.archive import Archive
+from pi_dagster.simulator.files import SkabBase
+from pi_dagster.simulator.generator import GeneratedBase
+from pi_dagster.simulator.plant import PROFILES
+from pi_dagster.simulator.server import Simulator
+from pi_dagster.simulator.settings import SimulatorSettings
+
+
+def serve_forever(
+    *,
+    port: int = 0,
+    tags: int = 200,
+    seed: int = 1,
+    data: Path | str | None = None,
+    user: str | None = None,
+    password: str | None = None,
+    admin_port: int | None = None,
+    latency_ms: float = 0.0,
+    profile: str = "plant",
+) -> None:
+    """Serve until SIGINT or SIGTERM; prints the base URL as the first line, then that of an open admin door.
+
+    Args:
+        port: port to listen on; 0 takes a free one.
+        tags: number of generated tags.
+        seed: the same seed gives the same data.
+        data: folder of CSV files in the SKAB layout, instead of generated tags.
+        user: account for basic login; None lets everyone in.
+        password: its password.
+        admin_port: port of the admin door, 0 for a free one; None keeps it shut.
+        latency_ms: milliseconds added to every answer.
+        profile: name of the mix of generated tags (`plant.PROFILES`).
+
+    Raises:
+        OSError: a port cannot be had.
+        UnreadableFolderError: `data` is no such folder.
+        ValueError: a login without its other half.
+    """
+    base = SkabBase(data) if data is not None else GeneratedBase(tags=tags, seed=seed, mix=PROFILES[profile])
+    settings = SimulatorSettings(user=user, password=password, latency_seconds=latency_ms / 1000)
+    interrupted = threading.Event()
+
+    def interrupt(signal_number: int, frame: FrameType | None) -> None:
+        interrupted.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
+    with Simulator(archive=Archive(base), settings=settings).serve(port=port, admin_port=admin_port) as running:
+        print(running.url, flush=True)
+        if running.admin_url is not None:
+            print(f"admin door: {running.admin_url}", flush=True)
+        interrupted.wait()

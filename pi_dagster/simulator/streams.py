@@ -1,0 +1,404 @@
+"""Reading one stream: `GET /streams/{webId}/...`, and the reading that streamsets do for many.
+
+Large answers are never built value by value: a stream's values are encoded at once, with just the selected
+fields. Source: PI Web API reference, controller `stream`.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import msgspec
+
+from pi_dagster.simulator.archive import ANNOTATED, MAX_TICKS, Events, Ticks, iso_timestamp
+from pi_dagster.simulator.calls import Call, Refusal
+from pi_dagster.simulator.encoding import TIMED_VALUE_FIELDS, encode_events
+from pi_dagster.simulator.points import FLOAT_TYPES, Point
+from pi_dagster.simulator.retrieval import (
+    BoundaryType,
+    RetrievalMode,
+    no_data,
+    plot,
+    recorded,
+    recorded_at,
+    values_at,
+)
+from pi_dagster.simulator.selected_fields import SelectedFields
+from pi_dagster.simulator.service import Route, Service
+from pi_dagster.simulator.summaries import (
+    ANY_TYPE_SUMMARIES,
+    CALCULATION_BASES,
+    Summary,
+    event_weighted,
+    is_numeric,
+    time_weighted,
+    wanted_types,
+)
+from pi_dagster.simulator.timestrings import Interval, time_zone
+from pi_dagster.webid import WebId, point_webid
+
+Reader = Callable[[Point], "dict[str, object] | object"]
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Something with values over time: a point, or an attribute that refers to one."""
+
+    web_id: WebId
+    name: str
+    path: str
+    controller: str
+    point: Point
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A way of reading streams.
+
+    `reader` is called once a request: it checks the parameters and returns what reads each stream. It gets the
+    fields that are selected of a value, None where no values are, and the number of streams. `is_single` verbs
+    read one value of a stream, the others a list.
+    """
+
+    name: str
+    reader: Callable[[Service, Call, SelectedFields | None, int], Reader]
+    is_single: bool = False
+
+
+def find_stream(service: Service, text: str) -> Stream:
+    """The stream a WebID names. A Full WebID is taken by its ids first, by its path where those are gone.
+
+    Raises:
+        Refusal: 400 for what is no stream's WebID, 404 for a stream that does not exist.
+    """
+    web_id = service.parse_web_id(text, "DP", "Ab")
+    if web_id.marker == "Ab":
+        attribute = service.units.attribute(web_id)
+        if attribute is None:
+            raise service.not_found("attribute")
+        return Stream(attribute.web_id, attribute.name, attribute.path, "attributes", attribute.point)
+    point = find_point(service, web_id)
+    return Stream(point_web_id(service, point), point.name, point_path(service, point), "points", point)
+
+
+def find_point(service: Service, web_id: WebId) -> Point:
+    """The point a WebID names.
+
+    Raises:
+        Refusal: 404 where there is none.
+    """
+    archive = service.archive
+    point = None
+    if web_id.ids and (len(web_id.ids) == 1 or web_id.ids[0] in (archive.server_id, 0)):
+        point = archive.point_by_id(cast(int, web_id.ids[-1]))
+    if point is None and web_id.path is not None:
+        server, _, tag = web_id.path.partition("\\")
+        if server == archive.server_name.upper():
+            point = archive.point_by_name(tag)
+    if point is None:
+        raise service.not_found("PI Point")
+    return point
+
+
+def point_web_id(service: Service, point: Point) -> WebId:
+    """The Full WebID of a point."""
+    archive = service.archive
+    return point_webid(archive.server_id, point.id, archive.server_name, point.name)
+
+
+def point_path(service: Service, point: Point) -> str:
+    """The path of a point."""
+    return rf"\\{service.archive.server_name}\{point.name}"
+
+
+def _refuse_expressions(call: Call) -> None:
+    if call.query.text("filterExpression"):
+        raise Refusal(409, "The filter expression is not supported by this stream.")
+
+
+def _window(service: Service, call: Call, now: Ticks) -> tuple[Ticks, Ticks]:
+    """The requested start and end, which may be in either order."""
+    start = service.time(call, call.query.text("startTime"), now=now, default="*-1d")
+    return start, service.time(call, call.query.text("endTime"), now=now)
+
+
+def _values(
+    service: Service, events: Events, point: Point, selected: SelectedFields | None, *, annotations: bool = False
+) -> Any:
+    """Values as the JSON of a list, with only their selected fields."""
+    if selected is None:
+        return msgspec.Raw(b"[]")
+    fields = [f for f in TIMED_VALUE_FIELDS if service.settings.prints_annotated or f != "Annotated"]
+    in_parts = selected.is_deep or annotations
+    body = encode_events(events, point.engineering_units, fields if in_parts else selected.among(fields))
+    if service.settings.non_finite == "bare" and point.point_type in FLOAT_TYPES:
+        for name in (b"NaN", b"Infinity", b"-Infinity"):
+            body = body.replace(b'"Value":"' + name + b'"', b'"Value":' + name)
+    if not in_parts:
+        return msgspec.Raw(body)
+    values = msgspec.json.decode(body)
+    if annotations:
+        for value, flags in zip(values, events.flags.tolist(), strict=True):
+            value["Annotations"] = [_annotation(point, value["Timestamp"])] if flags & ANNOTATED else []
+    return selected.prune(values)
+
+
+def _annotation(point: Point, timestamp: str) -> dict[str, object]:
+    return {
+        "Id": str(uuid.uuid5(uuid.NAMESPACE_OID, f"{point.id} {timestamp}")),
+        "Name": "Note",
+        "Description": "",
+        "Value": "checked",
+        "Creator": r"PLANT\operator",
+        "CreationDate": timestamp,
+        "Modifier": r"PLANT\operator",
+        "ModifyDate": timestamp,
+    }
+
+
+def _value(service: Service, event: Events, point: Point, selected: SelectedFields | None, **options: bool) -> Any:
+    """One value as JSON."""
+    values = _values(service, event, point, selected or SelectedFields(), **options)
+    return values[0] if isinstance(values, list) else msgspec.Raw(bytes(values)[1:-1])
+
+
+def _wants_annotations(call: Call) -> bool:
+    return "annotations" in (call.query.text("associations") or "").lower()
+
+
+def _mode(call: Call) -> RetrievalMode:
+    modes = ("Auto", "AtOrBefore", "Before", "AtOrAfter", "After", "Exact")
+    return cast(RetrievalMode, call.query.choice("retrievalMode", modes, "Auto"))
+
+
+def _recorded(service: Service, call: Call, selected: SelectedFields | None, streams: int) -> Reader:
+    _refuse_expressions(call)
+    now = service.settings.now()
+    start, end = _window(service, call, now)
+    limit = service.max_count(call, streams=streams)
+    boundaries = ("Inside", "Outside", "Interpolated")
+    boundary = cast(BoundaryType, call.query.choice("boundaryType", boundaries, "Inside"))
+    annotations = _wants_annotations(call)
+
+    def read(point: Point) -> dict[str, object]:
+        events = recorded(service.archive, point, start, end, limit, boundary)
+        if not service.settings.recorded_includes_snapshot:
+            newest = service.archive.snapshot(point, now)
+            events = events[events.ticks != newest.ticks[0]] if len(newest) else events
+        items = _values(service, events, point, selected, annotations=annotations)
+        return {"Items": items, "UnitsAbbreviation": point.engineering_units}
+
+    return read
+
+
+def _recorded_at_time(service: Service, call: Call, selected: SelectedFields | None, streams: int) -> Reader:
+    instant = service.time(call, call.query.required("time"), now=service.settings.now())
+    mode = _mode(call)
+    annotations = _wants_annotations(call)
+    return lambda point: _value(
+        service, recorded_at(service.archive, point, instant, mode), point, selected, annotations=annotations
+    )
+
+
+def _times(service: Service, call: Call) -> list[Ticks]:
+    call.query.required("time")
+    now = service.settings.now()
+    times = [service.time(call, text, now=now) for text in call.query.all("time")]
+    service.within_limit("time", len(times))
+    order = call.query.choice("sortOrder", ("Ascending", "Descending"), "Ascending")
+    return sorted(times, reverse=order == "Descending")
+
+
+def _recorded_at_times(service: Service, call: Call, selected: SelectedFields | None, streams: int) -> Reader:
+    times, mode = _times(service, call), _mode(call)
+    annotations = _wants_annotations(call)
+
+    def read(point: Point) -> dict[str, object]:
+        events = Events.concat([recorded_at(service.archive, point, instant, mode) for instant in times])
+        items = _values(service, events, point, selected, annotations=annotations)
+        return {"Items": items, "UnitsAbbreviation": point.engineering_units}
+
+    return read
+
+
+def _interpolated(service: Service, call: Call, selected: SelectedFields | None, streams: int) -> Reader:
+    _refuse_expressions(call)
+    now = service.settings.now()
+    start, end = _window(service, call, now)
+    zone = time_zone(
+        call.query.text("timeZone"),
+        server_zone=service.settings.server_time_zone,
+        iana_names=service.settings.iana_time_zones,
+    )
+    interval = Interval.parse(call.query.text("interval") or "1h")
+    sync_text = call.query.text("syncTime")
+    outside = call.query.choice("syncTimeBoundaryType", ("Inside", "Outside"), "Inside") == "Outside"
+    low, high = min(start, end), max(start, end)
+    step = interval.after(low, zone) - low
+    if step <= 0:
+        raise Refusal(400, "The interval must be greater than zero.")
+    service.within_limit("interval", (high - low) // step + 1)
+    first, number = low, 0
+    if sync_text is not None:
+        sync = service.time(call, sync_text, now=now)
+        first = low + (sync - low) % step - (step if outside and (sync - low) % step else 0)
+    times = []
+    while (instant := interval.after(first, zone, number)) <= high:
+        times.append(instant)
+        number += 1
+    if sync_text is not None and outside and (not times or times[-1] < high):
+        times.append(interval.after(first, zone, number))
+    if start > end:
+        times.reverse()
+
+    def read(point: Point) -> dict[str, object]:
+        events = values_at(service.archive, point, times)
+        return {"Items": _values(service, events, point, selected), "UnitsAbbreviation": point.engineering_units}
+
+    return read
+
+
+def _plot(service: Service, call: Call, selected: SelectedFields | None, streams: int) -> Reader:
+    start, end = _window(service, call, service.settings.now())
+    intervals = call.query.whole("intervals", 24)
+    service.within_limit("intervals", intervals)
+    if intervals < 1:
+        raise Refusal(400, "Parameter (intervals) must be greater than zero.")
+
+    def read(point: Point) -> dict[str, object]:
+        events = plot(service.archive, point, start, end, intervals)
+        return {"Items": _values(service, events, point, selected), "UnitsAbbreviation": point.engineering_units}
+
+    return read
+
+
+def _current(service: Service, call: Call, selected: SelectedFields | None, streams: int) -> Reader:
+    now = service.settings.now()
+    text = call.query.text("time")
+    instant = service.time(call, text, now=now) if text else None
+
+    def read(point: Point) -> object:
+        if instant is not None:
+            return _value(service, values_at(service.archive, point, [instant]), point, selected)
+        newest = service.archive.snapshot(point, now)
+        event = newest if len(newest) else no_data(service.archive, point, [now])
+        return _value(service, event, point, selected)
+
+    return read
+
+
+def _end(service: Service, call: Call, selected: SelectedFields | None, streams: int) -> Reader:
+    now = service.settings.now()
+
+    def read(point: Point) -> object:
+        last = service.archive.event_before(point, MAX_TICKS)
+        event = last if len(last) else no_data(service.archive, point, [now])
+        return _value(service, event, point, selected)
+
+    return read
+
+
+def _summary(service: Service, call: Call, selected: SelectedFields | None, streams: int) -> Reader:
+    _refuse_expressions(call)
+    now = service.settings.now()
+    start, end = sorted(_window(service, call, now))
+    try:
+        types = wanted_types(call.query.all("summaryType") or ["Total"])
+    except ValueError as error:
+        raise Refusal(400, str(error)) from error
+    basis = call.query.choice("calculationBasis", CALCULATION_BASES, "TimeWeighted")
+    time_type = call.query.choice("timeType", ("Auto", "EarliestTime", "MostRecentTime"), "Auto")
+    duration_text = call.query.text("summaryDuration")
+    edges = [start, end]
+    if duration_text is not None:
+        zone = time_zone(
+            call.query.text("timeZone"),
+            server_zone=service.settings.server_time_zone,
+            iana_names=service.settings.iana_time_zones,
+        )
+        duration = Interval.parse(duration_text)
+        length = duration.after(start, zone) - start
+        if length <= 0:
+            raise Refusal(400, "The summary duration must be greater than zero.")
+        service.within_limit("summaryDuration", (end - start) // length)
+        edges = [start]
+        while (edge := duration.after(start, zone, len(edges))) < end:
+            edges.append(edge)
+        edges.append(end)
+
+    def read(point: Point) -> dict[str, object]:
+        if not is_numeric(point) and not ANY_TYPE_SUMMARIES.issuperset(types):
+            raise Refusal(409, f"Summaries other than Count are not supported for points of type {point.point_type}.")
+        items: list[object] = []
+        for low, high in zip(edges, edges[1:], strict=False):
+            if basis.startswith("Event"):
+                found = event_weighted(
+                    service.archive,
+                    point,
+                    low,
+                    high,
+                    basis,
+                    is_last=high == end,
+                    count_includes_bad=service.settings.count_includes_bad,
+                )
+            else:
+                found = time_weighted(service.archive, point, low, high, basis)
+            items += [
+                {"Type": kind, "Value": _summary_value(service, point, kind, found[kind], basis, low, high, time_type)}
+                for kind in types
+            ]
+        return {"Items": items}
+
+    return read
+
+
+def _summary_value(
+    service: Service, point: Point, kind: str, summary: Summary, basis: str, low: Ticks, high: Ticks, time_type: str
+) -> dict[str, object]:
+    at = high if time_type == "MostRecentTime" else low
+    if time_type == "Auto" and summary.at is not None:
+        at = summary.at
+    units = point.engineering_units
+    if kind in ANY_TYPE_SUMMARIES:
+        units = "%" if kind == "PercentGood" else "" if basis.startswith("Event") else "s"
+    good = summary.value is not None
+    value = {
+        "Timestamp": iso_timestamp(at),
+        "Value": summary.value if good else {"Name": "No Data", "Value": 248, "IsSystem": True},
+        "UnitsAbbreviation": units,
+        "Good": good,
+        "Questionable": False,
+        "Substituted": False,
+    }
+    return {**value, "Annotated": False} if service.settings.prints_annotated else value
+
+
+VERBS = (
+    Verb("recorded", _recorded),
+    Verb("recordedattime", _recorded_at_time, is_single=True),
+    Verb("recordedattimes", _recorded_at_times),
+    Verb("interpolated", _interpolated),
+    Verb("plot", _plot),
+    Verb("summary", _summary),
+    Verb("value", _current, is_single=True),
+    Verb("end", _end, is_single=True),
+)
+
+
+def _read_stream(verb: Verb) -> Callable[[Service, Call], object]:
+    def handler(service: Service, call: Call) -> object:
+        stream = find_stream(service, call.params["webId"])
+        wanted = call.query.text("desiredUnits")
+        if wanted is not None and wanted != stream.point.engineering_units:
+            raise Refusal(409, f"The values cannot be converted to the units '{wanted}'.")
+        selected = call.selected if verb.is_single else call.selected.at("Items")
+        result = verb.reader(service, call, selected, 1)(stream.point)
+        return result if verb.is_single else {"Links": {}, **cast("dict[str, object]", result)}
+
+    return handler
+
+
+ROUTES = tuple(Route("GET", f"streams/{{webId}}/{verb.name}", _read_stream(verb)) for verb in VERBS)
