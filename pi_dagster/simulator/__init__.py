@@ -6,6 +6,7 @@ included. `Simulator(...).serve()` runs it in this process, `spawned(...)` in on
 
 from pi_dagster.simulator.faults import Fault, FaultKind
 from pi_dagster.simulator.server import RunningSimulator, Simulator
+from pi_dagster.simulator.serving import serve_forever
 from pi_dagster.simulator.settings import SimulatorSettings
 from pi_dagster.simulator.spawning import SpawnedSimulator, spawned
 
@@ -16,5 +17,6 @@ __all__ = [
     "Simulator",
     "SimulatorSettings",
     "SpawnedSimulator",
+    "serve_forever",
     "spawned",
 ]

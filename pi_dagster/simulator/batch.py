@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 import msgspec
-from jsonpath_ng import parse as parse_json_path
+from jsonpath_ng.parser import parse as parse_json_path
 
-from pi_dagster.simulator.calls import Answer, Call, Refusal, Reply
+from pi_dagster.simulator.calls import Answer, Call, RefusedError, Reply
 from pi_dagster.simulator.service import Route, Service
 
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -26,7 +26,7 @@ async def execute(service: Service, call: Call) -> object:
     requests = _requests(call.json())
     limit = service.settings.max_batch_requests
     if limit is not None and len(requests) > limit:
-        raise Refusal(400, f"The number of requests in the batch is greater than the maximum allowed ({limit})")
+        raise RefusedError(400, f"The number of requests in the batch is greater than the maximum allowed ({limit})")
     _check_parents(requests)
     running: dict[str, asyncio.Task[dict[str, Any]]] = {}
 
@@ -47,12 +47,12 @@ async def execute(service: Service, call: Call) -> object:
 
 def _requests(body: object) -> dict[str, dict[str, Any]]:
     if not isinstance(body, dict) or not all(isinstance(request, dict) for request in body.values()):
-        raise Refusal(400, "The batch must be an object of requests.")
+        raise RefusedError(400, "The batch must be an object of requests.")
     for request_id, request in body.items():
         if str(request.get("Method", "")).upper() not in _METHODS:
-            raise Refusal(400, f"The request '{request_id}' has no valid Method.")
+            raise RefusedError(400, f"The request '{request_id}' has no valid Method.")
         if not request.get("Resource") and not (request.get("RequestTemplate") or {}).get("Resource"):
-            raise Refusal(400, f"The request '{request_id}' has no Resource.")
+            raise RefusedError(400, f"The request '{request_id}' has no Resource.")
     return cast("dict[str, dict[str, Any]]", body)
 
 
@@ -63,7 +63,7 @@ def _check_parents(requests: Mapping[str, Mapping[str, Any]]) -> None:
     while waiting:
         ready = [name for name, request in waiting.items() if done.issuperset(request.get("ParentIds") or ())]
         if not ready:
-            raise Refusal(400, f"The ParentIds of the request '{next(iter(waiting))}' are invalid.")
+            raise RefusedError(400, f"The ParentIds of the request '{next(iter(waiting))}' are invalid.")
         for name in ready:
             done.add(name)
             del waiting[name]

@@ -15,7 +15,7 @@ from pi_dagster.webid import WebIdType
 JSON = "application/json; charset=utf-8"
 
 
-class Refusal(Exception):
+class RefusedError(Exception):
     """An answer other than success: a status, the messages of its `Errors`, and headers."""
 
     def __init__(
@@ -76,31 +76,31 @@ class Query:
         """The parameter's first value.
 
         Raises:
-            Refusal: it is absent or empty.
+            RefusedError: it is absent or empty.
         """
         value = self.text(name)
         if value is None:
-            raise Refusal(400, f"The required parameter '{name}' is missing.")
+            raise RefusedError(400, f"The required parameter '{name}' is missing.")
         return value
 
     def whole(self, name: str, default: int) -> int:
         """The parameter as a whole number that is not negative.
 
         Raises:
-            Refusal: it is something else.
+            RefusedError: it is something else.
         """
         value = self.text(name)
         if value is None:
             return default
         if not value.isascii() or not value.isdigit():
-            raise Refusal(400, f"The value '{value}' is not valid for the parameter '{name}'.")
+            raise RefusedError(400, f"The value '{value}' is not valid for the parameter '{name}'.")
         return int(value)
 
     def boolean(self, name: str, default: bool = False) -> bool:
         """The parameter as `true` or `false`.
 
         Raises:
-            Refusal: it is something else.
+            RefusedError: it is something else.
         """
         return self.choice(name, ("true", "false"), "true" if default else "false") == "true"
 
@@ -108,13 +108,13 @@ class Query:
         """The parameter as one of the vendor's names, whatever its case, in the vendor's spelling.
 
         Raises:
-            Refusal: it is none of them.
+            RefusedError: it is none of them.
         """
         value = self.text(name) or default
         for choice in choices:
             if choice.lower() == value.lower():
                 return choice
-        raise Refusal(400, f"The value '{value}' is not valid for the parameter '{name}'.")
+        raise RefusedError(400, f"The value '{value}' is not valid for the parameter '{name}'.")
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ class Call:
         """The form of WebIDs the client wants.
 
         Raises:
-            Refusal: `webIdType` is not one of the five.
+            RefusedError: `webIdType` is not one of the five.
         """
         return WebIdType(self.query.choice("webIdType", tuple(t.value for t in WebIdType), default.value))
 
@@ -169,9 +169,9 @@ class Call:
         """The body as JSON.
 
         Raises:
-            Refusal: it is none.
+            RefusedError: it is none.
         """
         try:
             return msgspec.json.decode(self.body)
         except msgspec.DecodeError as error:
-            raise Refusal(400, f"The request body is not valid JSON: {error}") from error
+            raise RefusedError(400, f"The request body is not valid JSON: {error}") from error

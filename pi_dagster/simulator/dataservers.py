@@ -47,7 +47,7 @@ def check_data_server(service: Service, text: str) -> None:
     """Refuse a WebID that does not name this Data Archive.
 
     Raises:
-        Refusal: 400 for what is no WebID, 404 for another server's.
+        RefusedError: 400 for what is no WebID, 404 for another server's.
     """
     web_id = service.parse_web_id(text, "DS")
     archive = service.archive

@@ -24,7 +24,8 @@ class FaultKind(str, Enum):
     """What goes wrong."""
 
     STATUS = "status"
-    """A refusal with `status` and `Errors`, with a Retry-After header where `retry_after` is set."""
+    """A refusal with `status` and `Errors`: 429 (with `retry_after` or without), 500, 503, an expired login (401),
+    a permission taken away (403, 404)."""
     HTML = "html"
     """A proxy's error page with `status`."""
     WEB_EXCEPTION = "web_exception"
@@ -43,6 +44,9 @@ class FaultKind(str, Enum):
 
 ON_THE_WIRE = frozenset({FaultKind.CUT_BODY, FaultKind.DROPPED_CONNECTION})
 """Faults of the connection: they hit a whole batch, never one request in it."""
+
+ABOUT_VALUES = frozenset({FaultKind.VALUE_ERRORS, FaultKind.MISSING_STREAM})
+"""Faults that only reading streams can have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,20 +202,15 @@ def without_stream(tree: object, stream: str | None) -> object:
 def _value_lists(tree: object, stream: str | None) -> Iterable[list[dict[str, Any]]]:
     if not isinstance(tree, dict):
         return
-    for item in tree.get("Items") if isinstance(tree.get("Items"), list) else [tree]:
-        if not isinstance(item, dict):
-            continue
-        if "WebId" in item and stream is not None and stream_identity(item["WebId"]) != stream:
-            continue
-        if isinstance(item.get("Items"), list):
-            yield item["Items"]
-        elif isinstance(item.get("Value"), dict) and "Timestamp" in item["Value"]:
-            yield [item["Value"]]
     items = tree.get("Items")
-    if isinstance(items, list) and items and "Timestamp" in items[0]:
-        yield items
-    elif items is None and "Timestamp" in tree:
+    if not isinstance(items, list):
         yield [tree]
+    elif items and "WebId" not in items[0]:
+        yield items
+    else:
+        for item in items:
+            if stream is None or stream_identity(item["WebId"]) == stream:
+                yield item["Items"] if "Items" in item else [item["Value"]]
 
 
 def _plain(tree: object) -> object:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from pi_dagster.simulator.calls import Answer, Call, Refusal
+from pi_dagster.simulator.calls import Answer, Call, RefusedError
 from pi_dagster.simulator.settings import SimulatorSettings
 
 _WRITING_METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
@@ -46,7 +46,7 @@ def logged_in_user(settings: SimulatorSettings, headers: Mapping[str, str]) -> s
     """The account a request is logged in as; None on a server that lets everyone in.
 
     Raises:
-        Refusal: 401, the login is missing or wrong.
+        RefusedError: 401, the login is missing or wrong.
     """
     if settings.user is None or settings.password is None:
         return None
@@ -59,7 +59,7 @@ def logged_in_user(settings: SimulatorSettings, headers: Mapping[str, str]) -> s
         user_is_right = secrets.compare_digest(user.lower().encode(), settings.user.lower().encode())
         if secrets.compare_digest(password.encode(), settings.password.encode()) and user_is_right:
             return settings.user
-    raise Refusal(
+    raise RefusedError(
         401,
         "Authorization has been denied for this request.",
         key=settings.denial_key,
@@ -71,10 +71,10 @@ def check_csrf(settings: SimulatorSettings, call: Call) -> None:
     """Refuse a writing method without the header that no foreign web page can send.
 
     Raises:
-        Refusal: the header is missing.
+        RefusedError: the header is missing.
     """
     if settings.csrf_defense and call.method in _WRITING_METHODS and "x-requested-with" not in call.headers:
-        raise Refusal(
+        raise RefusedError(
             settings.csrf_status, "The request is missing the required header 'X-Requested-With'.", key="Errors"
         )
 
@@ -90,7 +90,7 @@ class RateLimiter:
         """Count a request, or every request of a batch where the settings say so.
 
         Raises:
-            Refusal: 429, there were too many.
+            RefusedError: 429, there were too many.
         """
         settings = self._settings
         limit = settings.rate_limit_searches if is_search else settings.rate_limit_requests
@@ -103,7 +103,7 @@ class RateLimiter:
         weight = self._weight(call)
         if len(recent) + weight > limit:
             headers = {"Retry-After": settings.retry_after} if settings.retry_after is not None else None
-            raise Refusal(429, "Rate limit was reached", key=settings.denial_key, headers=headers)
+            raise RefusedError(429, "Rate limit was reached", key=settings.denial_key, headers=headers)
         recent.extend([now] * weight)
 
     def _weight(self, call: Call) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from urllib.parse import quote
 
 from pi_dagster.simulator.archive import name_pattern
-from pi_dagster.simulator.calls import Call, Refusal, Reply
+from pi_dagster.simulator.calls import Call, RefusedError, Reply
 from pi_dagster.simulator.dataservers import check_data_server, server_name_in
 from pi_dagster.simulator.points import Point
 from pi_dagster.simulator.service import Route, Service, page_links
@@ -114,27 +114,27 @@ def get_multiple(service: Service, call: Call) -> object:
     """`GET /points/multiple`: 207 where some of the points could not be had."""
     modes = ("All", "ItemsWithExceptionOnly", "ItemsWithoutExceptionOnly")
     mode = call.query.choice("includeMode", modes, "All")
-    finders: list[tuple[str, str, Callable[[], Point]]] = []
-    for web_id in call.query.all("webId"):
-        finders.append((web_id, "WebId", lambda w=web_id: find_point(service, service.parse_web_id(w, "DP"))))
-    for path in call.query.all("path"):
-        finders.append((path, "Path", lambda p=path: _point_at(service, p)))
-    if not finders:
-        raise Refusal(400, "At least one 'webId' or 'path' is required.")
-    service.within_limit("webId", len(finders))
-    items: list[dict[str, object]] = []
-    failed = False
-    for identifier, kind, find in finders:
-        item: dict[str, object] = {"Identifier": identifier, "IdentifierType": kind}
-        try:
-            item["Object"] = point_body(service, call, find())
-        except Refusal as refusal:
-            item["Exception"] = refusal.body
-            failed = True
-        unwanted = "Object" if mode == modes[1] else "Exception" if mode == modes[2] else None
-        if unwanted not in item:
-            items.append(item)
-    return Reply(207 if failed else 200, {"Links": {}, "Items": items})
+    identifiers = [(web_id, "WebId") for web_id in call.query.all("webId")]
+    identifiers += [(path, "Path") for path in call.query.all("path")]
+    if not identifiers:
+        raise RefusedError(400, "At least one 'webId' or 'path' is required.")
+    service.within_limit("webId", len(identifiers))
+    items = [_point_item(service, call, identifier, kind) for identifier, kind in identifiers]
+    failed = any("Exception" in item for item in items)
+    unwanted = {modes[1]: "Object", modes[2]: "Exception"}.get(mode)
+    return Reply(207 if failed else 200, {"Links": {}, "Items": [i for i in items if unwanted not in i]})
+
+
+def _point_item(service: Service, call: Call, identifier: str, kind: str) -> dict[str, object]:
+    item: dict[str, object] = {"Identifier": identifier, "IdentifierType": kind}
+    try:
+        if kind == "Path":
+            point = _point_at(service, identifier)
+        else:
+            point = find_point(service, service.parse_web_id(identifier, "DP"))
+        return {**item, "Object": point_body(service, call, point)}
+    except RefusedError as refusal:
+        return {**item, "Exception": refusal.body}
 
 
 def search(service: Service, call: Call) -> object:
@@ -142,7 +142,7 @@ def search(service: Service, call: Call) -> object:
     check_data_server(service, call.query.required("dataServerWebId"))
     start, count = call.query.whole("startIndex", 0), call.query.whole("maxCount", SEARCH_MAX_COUNT)
     if count > SEARCH_MAX_COUNT:
-        raise Refusal(400, f"Parameter (maxCount) is greater than the maximum allowed ({SEARCH_MAX_COUNT})")
+        raise RefusedError(400, f"Parameter (maxCount) is greater than the maximum allowed ({SEARCH_MAX_COUNT})")
     matches = _search_filter(call)
     matching = (point for point in service.archive.points() if matches(point))
     found = list(itertools.islice(matching, start, start + count + 1))
@@ -157,7 +157,7 @@ def _search_filter(call: Call) -> Callable[[Point], bool]:
     for alternative in re.split(r"\s+OR\s+", query):
         terms = [_term(match, option, also_descriptor) for match in _TERM.finditer(alternative) if match[0] != "AND"]
         if not terms:
-            raise Refusal(400, f"The query '{query}' could not be understood.")
+            raise RefusedError(400, f"The query '{query}' could not be understood.")
         alternatives.append(terms)
     return lambda point: any(all(term(point) for term in terms) for terms in alternatives)
 
@@ -167,7 +167,7 @@ def _term(match: re.Match[str], option: str, also_descriptor: bool) -> Callable[
     attributes = ["tag", "descriptor"] if also_descriptor and attribute is None else [attribute or "tag"]
     unknown = next((name for name in attributes if name.lower() not in _SEARCHED), None)
     if unknown is not None:
-        raise Refusal(400, f"The query attribute '{unknown}' is not supported.")
+        raise RefusedError(400, f"The query attribute '{unknown}' is not supported.")
     text = re.sub(r"\\(.)", r"\1", text)
     if attribute is None:
         text = {"1": f"*{text}*", "2": text, "3": f"{text}*", "4": f"*{text}"}[option]
@@ -187,7 +187,7 @@ def list_attributes(service: Service, call: Call) -> object:
     names = [name.lower() for name in call.query.all("name")] or list(point.attributes)
     unknown = [name for name in names if name not in point.attributes]
     if unknown:
-        raise Refusal(400, f"The attribute '{unknown[0]}' does not exist.")
+        raise RefusedError(400, f"The attribute '{unknown[0]}' does not exist.")
     matches = name_pattern(call.query.text("nameFilter") or "*").match
     return {"Links": {}, "Items": [_attribute(service, call, point, name) for name in names if matches(name)]}
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pi_dagster.simulator.archive import (
     BAD,
@@ -32,14 +33,23 @@ RetrievalMode = Literal["Auto", "AtOrBefore", "Before", "AtOrAfter", "After", "E
 
 
 def recorded(
-    archive: Archive, point: Point, start: Ticks, end: Ticks, limit: int, boundary: BoundaryType = "Inside"
+    archive: Archive,
+    point: Point,
+    start: Ticks,
+    end: Ticks,
+    limit: int,
+    boundary: BoundaryType = "Inside",
+    newest: Ticks = MAX_TICKS,
 ) -> Events:
     """The first `limit` events from `start` to `end`, both included; newest first where start is after end.
 
     `Outside` adds the nearest event beyond each end, `Interpolated` a made-up value at each end that holds none.
+    Events after `newest` are taken as not archived yet.
     """
     descending = start > end
-    low, high = min(start, end), max(start, end)
+    low, high = min(start, end), min(max(start, end), newest)
+    if low > high:
+        return no_data(archive, point, [])
     inside = archive.events(point, low, high, limit, descending)
     if boundary == "Inside":
         return inside
@@ -114,7 +124,7 @@ def values_at(archive: Archive, point: Point, instants: Sequence[Ticks]) -> Even
     between = (left.ticks != wanted) & ~unknown
     values = left.values.copy()
     if is_interpolated(point):
-        on_line = between & _is_good(left) & _is_good(right) & (right.ticks > left.ticks)
+        on_line = between & is_good(left) & is_good(right) & (right.ticks > left.ticks)
         apart = np.maximum(right.ticks - left.ticks, 1)
         share = (wanted - left.ticks) / apart
         with np.errstate(invalid="ignore"):
@@ -130,15 +140,16 @@ def values_at(archive: Archive, point: Point, instants: Sequence[Ticks]) -> Even
     )
 
 
-def _is_good(events: Events) -> np.ndarray:  # type: ignore[type-arg]
-    return (events.states == NOT_A_STATE) & (events.flags & BAD == 0)
+def is_good(events: Events) -> NDArray[np.bool_]:
+    """Which events are real values that are not bad."""
+    return np.asarray((events.states == NOT_A_STATE) & (events.flags & BAD == 0))
 
 
 def plot(archive: Archive, point: Point, start: Ticks, end: Ticks, intervals: int) -> Events:
     """At most five events of each interval: the first, last, smallest, largest and first exceptional one."""
     low, high = min(start, end), max(start, end)
     events = archive.events(point, low, high)
-    good = _is_good(events)
+    good = is_good(events)
     numeric = events.values.dtype == np.float64
     edges = np.searchsorted(events.ticks, np.linspace(low, high, intervals + 1).astype(np.int64)[1:-1], "left")
     chosen: set[int] = set()

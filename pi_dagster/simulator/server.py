@@ -29,11 +29,11 @@ from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from pi_dagster.simulator.admin import admin_app
 from pi_dagster.simulator.archive import Archive
-from pi_dagster.simulator.calls import Answer, Call, Refusal
+from pi_dagster.simulator.calls import Answer, Call, RefusedError
 from pi_dagster.simulator.faults import ON_THE_WIRE, FaultKind, Faults
 from pi_dagster.simulator.limits import RateLimiter, check_csrf, logged_in_user, url_refusal
 from pi_dagster.simulator.routes import ROUTES
-from pi_dagster.simulator.service import Service
+from pi_dagster.simulator.service import Service, named_streams
 from pi_dagster.simulator.settings import SimulatorSettings
 
 BASE_PATH = "/piwebapi"
@@ -128,7 +128,7 @@ class WebApi:
                     headers["Content-Encoding"] = "gzip"
                 headers["Vary"] = "Accept-Encoding"
             response = Response(body, answer.status, headers)
-            broken = self.service.faults.strike(call.path, (), ON_THE_WIRE) if call else []
+            broken = self.service.faults.strike(call.path, named_streams(call), ON_THE_WIRE) if call else []
             if broken:
                 dropped = any(fault.kind is FaultKind.DROPPED_CONNECTION for fault, _ in broken)
                 transport = self.transports[request.scope["client"]]
@@ -162,7 +162,7 @@ class WebApi:
             name = f"{route.method} {route.template}"
             self._rate.check(call, is_search=route.is_search)
             answer = await self.service.answer(call)
-        except Refusal as refusal:
+        except RefusedError as refusal:
             answer = Answer.of(refusal.status, refusal.body, refusal.headers)
         self.requests.per_route[name] += 1
         self.requests.recent.append(SeenRequest(call.method, call.path, query_text, answer.status, headers))
@@ -175,7 +175,7 @@ class WebApi:
         async for part in request.stream():
             length += len(part)
             if length > limit:
-                raise Refusal(413, f"The request body is larger than the maximum allowed ({limit} bytes).")
+                raise RefusedError(413, f"The request body is larger than the maximum allowed ({limit} bytes).")
             parts.append(part)
         return b"".join(parts)
 

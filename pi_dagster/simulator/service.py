@@ -14,8 +14,9 @@ from typing import Any
 from urllib.parse import unquote
 
 from pi_dagster.simulator.archive import Archive, Ticks
-from pi_dagster.simulator.calls import Answer, Call, Refusal, Reply
+from pi_dagster.simulator.calls import Answer, Call, RefusedError, Reply
 from pi_dagster.simulator.faults import (
+    ABOUT_VALUES,
     ON_THE_WIRE,
     FaultKind,
     Faults,
@@ -72,7 +73,7 @@ class Service:
         """The route that answers a request, and the request with the parts of its path filled in.
 
         Raises:
-            Refusal: 404 where there is no such path, 405 where it has no such method.
+            RefusedError: 404 where there is no such path, 405 where it has no such method.
         """
         other_method = False
         for route, pattern in self._routes:
@@ -84,32 +85,37 @@ class Service:
                 return route, replace(call, params=params)
             other_method = True
         if other_method:
-            raise Refusal(405, f"The requested resource does not support http method '{call.method}'.", key="Message")
+            raise RefusedError(
+                405, f"The requested resource does not support http method '{call.method}'.", key="Message"
+            )
         url = call.link(call.path)
-        raise Refusal(404, f"No HTTP resource was found that matches the request URI '{url}'.", key="Message")
+        raise RefusedError(404, f"No HTTP resource was found that matches the request URI '{url}'.", key="Message")
 
     async def answer(self, call: Call) -> Answer:
         """Answer a request that has passed the limits; never raises for what the client did wrong."""
         try:
             route, call = self.route_of(call)
             if route.writes and self.settings.disable_writes:
-                raise Refusal(403, "Writes are disabled on this server.", key=self.settings.denial_key)
+                raise RefusedError(403, "Writes are disabled on this server.", key=self.settings.denial_key)
             return await self._answer_through_faults(route, call)
-        except Refusal as refusal:
+        except RefusedError as refusal:
             return Answer.of(refusal.status, refusal.body, refusal.headers)
         except InvalidTimeError as error:
             return Answer.of(400, {"Errors": [str(error)]})
 
     async def _answer_through_faults(self, route: Route, call: Call) -> Answer:
-        named = [call.params["webId"]] if "webId" in call.params else call.query.all("webId")
-        streams = {stream_identity(web_id) for web_id in named} if self.faults.active() else set()
-        struck = self.faults.strike(call.path, streams, set(FaultKind) - ON_THE_WIRE)
+        possible = set(FaultKind) - ON_THE_WIRE
+        if call.method != "GET" or not route.template.startswith("stream"):
+            possible -= ABOUT_VALUES
+        elif not route.template.startswith("streamsets"):
+            possible.discard(FaultKind.MISSING_STREAM)
+        struck = self.faults.strike(call.path, named_streams(call), possible)
         for fault, _ in struck:
             if fault.kind is FaultKind.SLOW:
                 await asyncio.sleep(fault.seconds)
             elif fault.kind is FaultKind.STATUS:
                 headers = {"Retry-After": fault.retry_after} if fault.retry_after else None
-                raise Refusal(fault.status or 503, fault.message, headers=headers)
+                raise RefusedError(fault.status or 503, fault.message, headers=headers)
             elif fault.kind is FaultKind.HTML:
                 status = fault.status or 502
                 page = f"<html><head><title>{status}</title></head><body><h1>{fault.message}</h1></body></html>"
@@ -127,29 +133,28 @@ class Service:
             elif fault.kind is FaultKind.WEB_EXCEPTION:
                 tree = with_web_exception(tree, "Error occurred during writing of the output stream.")
         if call.method == "GET" and reply.status < 300:
-            pruned = call.selected.prune(tree)
-            if isinstance(tree, dict) and isinstance(pruned, dict) and "WebException" in tree:
-                if not self.settings.selected_fields_drop_web_exception:
-                    pruned = {**pruned, "WebException": tree["WebException"]}
-            tree = pruned
+            whole, tree = tree, call.selected.prune(tree)
+            keeps_exception = not self.settings.selected_fields_drop_web_exception
+            if keeps_exception and isinstance(whole, dict) and isinstance(tree, dict) and "WebException" in whole:
+                tree["WebException"] = whole["WebException"]
         return Answer.of(reply.status, tree, reply.headers)
 
-    def not_found(self, what: str) -> Refusal:
+    def not_found(self, what: str) -> RefusedError:
         """The refusal of an object that does not exist or may not be read."""
-        return Refusal(404, self.settings.not_found_text.format(what=what))
+        return RefusedError(404, self.settings.not_found_text.format(what=what))
 
     def parse_web_id(self, text: str, *markers: str) -> WebId:
         """A WebID of one of the given kinds of object.
 
         Raises:
-            Refusal: it is no WebID, or one of another kind.
+            RefusedError: it is no WebID, or one of another kind.
         """
         try:
             web_id = WebId.parse(text)
         except ValueError as error:
-            raise Refusal(400, f"Unknown or invalid WebID format: '{text}'.") from error
+            raise RefusedError(400, f"Unknown or invalid WebID format: '{text}'.") from error
         if web_id.marker not in markers:
-            raise Refusal(400, f"Unknown or invalid WebID format: '{text}'.")
+            raise RefusedError(400, f"Unknown or invalid WebID format: '{text}'.")
         return web_id
 
     def write_web_id(self, web_id: WebId, call: Call) -> str:
@@ -173,25 +178,31 @@ class Service:
         """How many events or objects the request may get, of each stream.
 
         Raises:
-            Refusal: it asks for more than MaxReturnedItemsPerCall, or for none.
+            RefusedError: it asks for more than MaxReturnedItemsPerCall, or for none.
         """
         limit = self.settings.max_returned_items
         wanted = call.query.whole("maxCount", min(self.settings.default_max_count, limit))
         counted = wanted * streams if self.settings.streamset_limit == "total" else wanted
         self.within_limit("maxCount", counted)
         if wanted == 0:
-            raise Refusal(400, "Parameter (maxCount) must be greater than zero.")
+            raise RefusedError(400, "Parameter (maxCount) must be greater than zero.")
         return wanted
 
     def within_limit(self, name: str, number: int) -> None:
         """Refuse a number above MaxReturnedItemsPerCall.
 
         Raises:
-            Refusal: it is above.
+            RefusedError: it is above.
         """
         limit = self.settings.max_returned_items
         if number > limit:
-            raise Refusal(400, f"Parameter ({name}) is greater than the maximum allowed ({limit})")
+            raise RefusedError(400, f"Parameter ({name}) is greater than the maximum allowed ({limit})")
+
+
+def named_streams(call: Call) -> set[str]:
+    """Identities of the streams, or other objects, whose WebIDs are in the request's path or query."""
+    segments = call.path.split("/")[1:2]
+    return {stream_identity(web_id) for web_id in [*segments, *call.query.all("webId")]}
 
 
 def page_links(call: Call, start: int, count: int, *, more: bool) -> dict[str, Any]:

@@ -6,6 +6,7 @@ fields. Source: PI Web API reference, controller `stream`.
 
 from __future__ import annotations
 
+import itertools
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any, cast
 import msgspec
 
 from pi_dagster.simulator.archive import ANNOTATED, MAX_TICKS, Events, Ticks, iso_timestamp
-from pi_dagster.simulator.calls import Call, Refusal
+from pi_dagster.simulator.calls import Call, RefusedError
 from pi_dagster.simulator.encoding import TIMED_VALUE_FIELDS, encode_events
 from pi_dagster.simulator.points import FLOAT_TYPES, Point
 from pi_dagster.simulator.retrieval import (
@@ -72,7 +73,7 @@ def find_stream(service: Service, text: str) -> Stream:
     """The stream a WebID names. A Full WebID is taken by its ids first, by its path where those are gone.
 
     Raises:
-        Refusal: 400 for what is no stream's WebID, 404 for a stream that does not exist.
+        RefusedError: 400 for what is no stream's WebID, 404 for a stream that does not exist.
     """
     web_id = service.parse_web_id(text, "DP", "Ab")
     if web_id.marker == "Ab":
@@ -88,7 +89,7 @@ def find_point(service: Service, web_id: WebId) -> Point:
     """The point a WebID names.
 
     Raises:
-        Refusal: 404 where there is none.
+        RefusedError: 404 where there is none.
     """
     archive = service.archive
     point = None
@@ -116,7 +117,7 @@ def point_path(service: Service, point: Point) -> str:
 
 def _refuse_expressions(call: Call) -> None:
     if call.query.text("filterExpression"):
-        raise Refusal(409, "The filter expression is not supported by this stream.")
+        raise RefusedError(409, "The filter expression is not supported by this stream.")
 
 
 def _window(service: Service, call: Call, now: Ticks) -> tuple[Ticks, Ticks]:
@@ -184,10 +185,11 @@ def _recorded(service: Service, call: Call, selected: SelectedFields | None, str
     annotations = _wants_annotations(call)
 
     def read(point: Point) -> dict[str, object]:
-        events = recorded(service.archive, point, start, end, limit, boundary)
-        if not service.settings.recorded_includes_snapshot:
-            newest = service.archive.snapshot(point, now)
-            events = events[events.ticks != newest.ticks[0]] if len(newest) else events
+        newest = MAX_TICKS
+        if not (service.settings.recorded_includes_snapshot or point.future):
+            snapshot = service.archive.snapshot(point, now)
+            newest = int(snapshot.ticks[0]) - 1 if len(snapshot) else now
+        events = recorded(service.archive, point, start, end, limit, boundary, newest)
         items = _values(service, events, point, selected, annotations=annotations)
         return {"Items": items, "UnitsAbbreviation": point.engineering_units}
 
@@ -239,7 +241,7 @@ def _interpolated(service: Service, call: Call, selected: SelectedFields | None,
     low, high = min(start, end), max(start, end)
     step = interval.after(low, zone) - low
     if step <= 0:
-        raise Refusal(400, "The interval must be greater than zero.")
+        raise RefusedError(400, "The interval must be greater than zero.")
     service.within_limit("interval", (high - low) // step + 1)
     first, number = low, 0
     if sync_text is not None:
@@ -266,7 +268,7 @@ def _plot(service: Service, call: Call, selected: SelectedFields | None, streams
     intervals = call.query.whole("intervals", 24)
     service.within_limit("intervals", intervals)
     if intervals < 1:
-        raise Refusal(400, "Parameter (intervals) must be greater than zero.")
+        raise RefusedError(400, "Parameter (intervals) must be greater than zero.")
 
     def read(point: Point) -> dict[str, object]:
         events = plot(service.archive, point, start, end, intervals)
@@ -308,7 +310,7 @@ def _summary(service: Service, call: Call, selected: SelectedFields | None, stre
     try:
         types = wanted_types(call.query.all("summaryType") or ["Total"])
     except ValueError as error:
-        raise Refusal(400, str(error)) from error
+        raise RefusedError(400, str(error)) from error
     basis = call.query.choice("calculationBasis", CALCULATION_BASES, "TimeWeighted")
     time_type = call.query.choice("timeType", ("Auto", "EarliestTime", "MostRecentTime"), "Auto")
     duration_text = call.query.text("summaryDuration")
@@ -322,7 +324,7 @@ def _summary(service: Service, call: Call, selected: SelectedFields | None, stre
         duration = Interval.parse(duration_text)
         length = duration.after(start, zone) - start
         if length <= 0:
-            raise Refusal(400, "The summary duration must be greater than zero.")
+            raise RefusedError(400, "The summary duration must be greater than zero.")
         service.within_limit("summaryDuration", (end - start) // length)
         edges = [start]
         while (edge := duration.after(start, zone, len(edges))) < end:
@@ -331,9 +333,9 @@ def _summary(service: Service, call: Call, selected: SelectedFields | None, stre
 
     def read(point: Point) -> dict[str, object]:
         if not is_numeric(point) and not ANY_TYPE_SUMMARIES.issuperset(types):
-            raise Refusal(409, f"Summaries other than Count are not supported for points of type {point.point_type}.")
+            raise RefusedError(409, f"A point of type {point.point_type} has no other summary than Count.")
         items: list[object] = []
-        for low, high in zip(edges, edges[1:], strict=False):
+        for low, high in itertools.pairwise(edges):
             if basis.startswith("Event"):
                 found = event_weighted(
                     service.archive,
@@ -365,7 +367,7 @@ def _summary_value(
     if kind in ANY_TYPE_SUMMARIES:
         units = "%" if kind == "PercentGood" else "" if basis.startswith("Event") else "s"
     good = summary.value is not None
-    value = {
+    value: dict[str, object] = {
         "Timestamp": iso_timestamp(at),
         "Value": summary.value if good else {"Name": "No Data", "Value": 248, "IsSystem": True},
         "UnitsAbbreviation": units,
@@ -393,7 +395,7 @@ def _read_stream(verb: Verb) -> Callable[[Service, Call], object]:
         stream = find_stream(service, call.params["webId"])
         wanted = call.query.text("desiredUnits")
         if wanted is not None and wanted != stream.point.engineering_units:
-            raise Refusal(409, f"The values cannot be converted to the units '{wanted}'.")
+            raise RefusedError(409, f"The values cannot be converted to the units '{wanted}'.")
         selected = call.selected if verb.is_single else call.selected.at("Items")
         result = verb.reader(service, call, selected, 1)(stream.point)
         return result if verb.is_single else {"Links": {}, **cast("dict[str, object]", result)}

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import cast
 
 from pi_dagster.simulator.archive import name_pattern
-from pi_dagster.simulator.calls import Call, Refusal
+from pi_dagster.simulator.calls import Call, RefusedError
 from pi_dagster.simulator.service import Route, Service
 from pi_dagster.simulator.streams import VERBS, Stream, Verb, find_stream
 
@@ -28,7 +28,7 @@ def _head(service: Service, call: Call, stream: Stream) -> dict[str, object]:
 def _sorted(call: Call, streams: list[Stream]) -> list[Stream]:
     field = call.query.text("sortField")
     if field is not None and field.lower() != "name":
-        raise Refusal(400, f"The value '{field}' is not valid for the parameter 'sortField'.")
+        raise RefusedError(400, f"The value '{field}' is not valid for the parameter 'sortField'.")
     descending = call.query.choice("sortOrder", ("Ascending", "Descending"), "Ascending") == "Descending"
     if field is None:
         return streams
@@ -50,23 +50,27 @@ def _read_listed(verb: Verb) -> Callable[[Service, Call], object]:
     def handler(service: Service, call: Call) -> object:
         call.query.required("webId")
         web_ids = call.query.all("webId")
-        streams: list[Stream] = []
-        errors: list[object] = []
-        for web_id in web_ids:
-            try:
-                streams.append(find_stream(service, web_id))
-            except Refusal as refusal:
-                if service.settings.bad_stream_in_set == "fail":
-                    raise
-                error = {"Errors": refusal.body.get("Errors", []), "StatusCode": refusal.status}
-                values = {"Value": None} if verb.is_single else {"Items": []}
-                errors.append({"WebId": web_id, "Name": "", "Path": "", "Links": {}, **values, "WebException": error})
-        items = _items(service, call, verb, streams, len(web_ids))
+        found = [_find_or_refusal(service, web_id) for web_id in web_ids]
+        items = _items(service, call, verb, [s for s in found if isinstance(s, Stream)], len(web_ids))
         if service.settings.bad_stream_in_set == "error":
-            items += errors
+            values: dict[str, object] = {"Value": None} if verb.is_single else {"Items": []}
+            for web_id, refusal in zip(web_ids, found, strict=True):
+                if isinstance(refusal, RefusedError):
+                    error = {"Errors": list(refusal.errors), "StatusCode": refusal.status}
+                    head = {"WebId": web_id, "Name": "", "Path": "", "Links": {}}
+                    items.append({**head, **values, "WebException": error})
         return {"Links": {}, "Items": items}
 
     return handler
+
+
+def _find_or_refusal(service: Service, web_id: str) -> Stream | RefusedError:
+    try:
+        return find_stream(service, web_id)
+    except RefusedError as refusal:
+        if service.settings.bad_stream_in_set == "fail":
+            raise
+        return refusal
 
 
 def _read_element(verb: Verb) -> Callable[[Service, Call], object]:

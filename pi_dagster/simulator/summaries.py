@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pi_dagster.simulator.archive import BAD, NOT_A_STATE, TICKS_PER_SECOND, Archive, Events, Ticks
+from pi_dagster.simulator.archive import TICKS_PER_SECOND, Archive, Events, Ticks
 from pi_dagster.simulator.points import FLOAT_TYPES, INTEGER_TYPES, Point
-from pi_dagster.simulator.retrieval import is_interpolated, surrounding
+from pi_dagster.simulator.retrieval import is_good, is_interpolated, surrounding
 
 SUMMARY_TYPES = (
     "Total",
@@ -74,7 +74,7 @@ def event_weighted(
     if basis == "EventWeightedExcludeEarliestEvent":
         low += 1
     events = archive.events(point, low, high)
-    good = events[_good(events)]
+    good = events[is_good(events)]
     count = len(events) if count_includes_bad else len(good)
     found = {
         "Count": Summary(float(count)),
@@ -103,7 +103,7 @@ def time_weighted(archive: Archive, point: Point, start: Ticks, end: Ticks, basi
     length = end - start
     begins = np.clip(known.ticks, start, end)
     ends = np.append(begins[1:], end)
-    lasting = np.where(_good(known), ends - begins, 0)
+    lasting = np.where(is_good(known), ends - begins, 0)
     good_ticks = int(lasting.sum())
     found = {
         "Count": Summary(good_ticks / TICKS_PER_SECOND),
@@ -130,10 +130,6 @@ def time_weighted(archive: Archive, point: Point, start: Ticks, end: Ticks, basi
     }
 
 
-def _good(events: Events) -> NDArray[np.bool_]:
-    return np.asarray((events.states == NOT_A_STATE) & (events.flags & BAD == 0))
-
-
 def _segment_ends(
     known: Events, begins: NDArray[np.int64], ends: NDArray[np.int64], on_line: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -143,7 +139,7 @@ def _segment_ends(
         return values, values
     following = np.append(values[1:], values[-1])
     next_ticks = np.append(known.ticks[1:], known.ticks[-1])
-    straight = np.append(_good(known)[1:], False) & (next_ticks > known.ticks)
+    straight = np.append(is_good(known)[1:], False) & (next_ticks > known.ticks)
     slope = np.where(straight, (following - values) / np.maximum(next_ticks - known.ticks, 1), 0.0)
     return values + slope * (begins - known.ticks), values + slope * (ends - known.ticks)
 

@@ -63,7 +63,7 @@ class PlantUnits:
 
     def attribute(self, web_id: WebId) -> UnitAttribute | None:
         """The attribute a WebID names, by its id or else by its path."""
-        units, unit_names, tags = self._index()
+        units, _, tags = self._index()
         if web_id.ids and (tag := tags.get(web_id.ids[-1])):
             return self._attribute(units[unit_name(tag)], tag)
         if web_id.path is None or "|" not in web_id.path:

@@ -19,7 +19,7 @@ from pi_dagster.simulator.archive import (
     digital_states_of,
     iso_timestamp,
 )
-from pi_dagster.simulator.calls import Call, Refusal, Reply
+from pi_dagster.simulator.calls import Call, RefusedError, Reply
 from pi_dagster.simulator.points import FLOAT_TYPES, SYSTEM_STATES, Point
 from pi_dagster.simulator.service import Route, Service
 from pi_dagster.simulator.streams import find_stream
@@ -114,7 +114,7 @@ def _option(call: Call) -> UpdateOption:
 
 def _list(body: object) -> list[Any]:
     if not isinstance(body, list):
-        raise Refusal(400, "The request body must be a list.")
+        raise RefusedError(400, "The request body must be a list.")
     return body
 
 
@@ -123,7 +123,7 @@ def update_value(service: Service, call: Call) -> object:
     point = find_stream(service, call.params["webId"]).point
     (substatus,) = write_events(service, call, point, [call.json()], _option(call))
     if substatus["Substatus"] != 204:
-        raise Refusal(int(str(substatus["Substatus"])), str(substatus["Message"]))
+        raise RefusedError(int(str(substatus["Substatus"])), str(substatus["Message"]))
     return Reply(202 if call.query.choice("bufferOption", _BUFFER_OPTIONS, "BufferIfPossible") == "Buffer" else 204)
 
 
@@ -144,12 +144,12 @@ def _update_set(service: Service, call: Call, *, many: bool) -> object:
     failed = False
     for entry in _list(call.json()):
         if not isinstance(entry, dict):
-            raise Refusal(400, "Each stream must be an object with a WebId and its values.")
+            raise RefusedError(400, "Each stream must be an object with a WebId and its values.")
         values = _list(entry.get("Items")) if many else [entry.get("Value")]
         try:
             point = find_stream(service, str(entry.get("WebId", ""))).point
             substatuses = write_events(service, call, point, values, option)
-        except Refusal as refusal:
+        except RefusedError as refusal:
             substatuses = [{"Substatus": refusal.status, "Message": "; ".join(refusal.errors)}] * len(values)
         failed = failed or any(item["Substatus"] != 204 for item in substatuses)
         items += [{"Links": {}, "Items": substatuses}] if many else substatuses
