@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from pi_dagster.diagnosis import Diagnosis
+    from pi_dagster.diagnosis import Diagnosis, ServerFacts
     from pi_dagster.site import Site
     from pi_dagster.tag_survey import TagSurvey
 
@@ -90,9 +90,18 @@ def demo(
     """
     _require_simulator()
     with _errors_told_plainly():
-        from pi_dagster.demo import run_demo
+        from pi_dagster.dagster_ui import DagsterUIError
+        from pi_dagster.demo import DemoError, run_demo
+        from pi_dagster.simulator.files import UnreadableFolderError
 
-        run_demo(lake=lake, data=data, ui=ui, as_json=as_json)
+        try:
+            run_demo(lake=lake, data=data, ui=ui, as_json=as_json)
+        except UnreadableFolderError as error:
+            _complain(f"Error: {error}.")
+            raise typer.Exit(USERS_MISTAKE) from None
+        except (DemoError, DagsterUIError) as error:
+            _complain(f"Error: {error}")
+            raise typer.Exit(OTHER_TROUBLE) from None
 
 
 @app.command(epilog="Example: pi-dagster simulate --port 5450 --tags 1000")
@@ -108,13 +117,38 @@ def simulate(
     admin_port: Annotated[
         int | None, typer.Option(help="Open the door for edits and faults on this port; 0 takes a free one.")
     ] = None,
+    latency_ms: Annotated[float, typer.Option(min=0, help="Milliseconds added to every answer.")] = 0.0,
+    profile: Annotated[str, typer.Option(help="What the tags are like: plant, or uniform (1 Hz floats).")] = "plant",
 ) -> None:
     """Serve a simulated PI Web API on this machine.
 
     The first line printed is its base URL; it serves until interrupted.
     """
     _require_simulator()
-    raise NotImplementedError
+    from pi_dagster.simulator.files import UnreadableFolderError
+    from pi_dagster.simulator.plant import PROFILES
+    from pi_dagster.simulator.serving import serve_forever
+
+    if profile not in PROFILES:
+        raise typer.BadParameter(f"known are {', '.join(sorted(PROFILES))}", param_hint="--profile")
+    try:
+        serve_forever(
+            port=port,
+            tags=tags,
+            seed=seed,
+            data=data,
+            user=user,
+            password=password,
+            admin_port=admin_port,
+            latency_ms=latency_ms,
+            profile=profile,
+        )
+    except (UnreadableFolderError, ValueError) as error:
+        _complain(f"Error: the simulated PI server cannot start: {error}.")
+        raise typer.Exit(USERS_MISTAKE) from None
+    except (OSError, OverflowError) as error:
+        _complain(f"Error: port {port} cannot be served on ({error}). Choose another with --port; 0 takes a free one.")
+        raise typer.Exit(USERS_MISTAKE) from None
 
 
 @app.command(epilog="Example: pi-dagster check --site plant1/defs.yaml")
@@ -231,8 +265,7 @@ def _facts_of(diagnosis: Diagnosis, site: Site) -> dict[str, str]:
         )
         facts["Logged in as"] = f"{server.user or 'nobody named'} ({server.identity_type or 'kind not said'})"
         facts["Version"] = ", ".join(f"{name} {version}" for name, version in server.versions.items()) or _HIDDEN
-        limit = f"{server.max_items_per_call:,}" if server.max_items_per_call is not None else _HIDDEN
-        facts["Events a call"] = f"{limit}; the site asks for up to {site.server.max_items_per_call:,}"
+        facts["Events a call"] = f"{_limit(server, site)}; the site asks for up to {site.server.max_items_per_call:,}"
     if server.data_servers:
         reads = f"; the site reads {server.data_server}" if server.data_server else ""
         facts["Data Archives"] = f"{', '.join(server.data_servers)}{reads}"
@@ -243,14 +276,21 @@ def _facts_of(diagnosis: Diagnosis, site: Site) -> dict[str, str]:
     if server.tags_read:
         facts["Values it may read"] = f"yes: {server.events_read:,} events of {server.tags_read} tags in the last hour"
     facts["Lake"] = f"{lake.uri} ({'writable' if lake.is_writable else 'not writable'})"
-    facts["Tables"] = ", ".join(
-        f"{name} {'not there yet' if version is None else f'at version {version}'}"
-        for name, version in lake.table_versions.items()
-    )
+    if lake.table_versions:
+        facts["Tables"] = ", ".join(
+            f"{name} {'not there yet' if version is None else f'at version {version}'}"
+            for name, version in lake.table_versions.items()
+        )
     return facts
 
 
 _HIDDEN = "not shown to this login"
+
+
+def _limit(server: ServerFacts, site: Site) -> str:
+    if server.max_items_per_call is not None:
+        return f"{server.max_items_per_call:,}"
+    return f"at least {site.server.max_items_per_call:,}" if server.tags_read else _HIDDEN
 
 
 def _print_survey(survey: TagSurvey) -> None:

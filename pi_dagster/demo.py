@@ -15,7 +15,7 @@ import uuid
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 from time import monotonic
@@ -23,6 +23,7 @@ from typing import Any
 
 import dagster as dg
 import numpy as np
+from dagster._core.events import StepFailureData
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -31,7 +32,7 @@ from pi_dagster.automation.partitions import range_tags
 from pi_dagster.components.site_file import load_site
 from pi_dagster.dagster_ui import prepare_home, serve_ui
 from pi_dagster.factory import build_pi_definitions
-from pi_dagster.lake import Lake
+from pi_dagster.lake import Lake, PointsTable, TimeseriesTable
 from pi_dagster.lake.schemas import PI_POINTS, PI_TIMESERIES
 from pi_dagster.simulator import spawned
 from pi_dagster.simulator.files import SkabBase
@@ -39,7 +40,7 @@ from pi_dagster.site import Site
 
 PLANT_SITE = Path(__file__).parent / "defs" / "pi" / "defs.yaml"
 FILES_SITE = Path(__file__).parent / "demo_site_for_files.yaml"
-PLANT_TAGS = 400
+PLANT_TAGS = 2_000
 PLANT_DAYS = (date(2024, 1, 1), date(2024, 1, 2))
 """The simulated plant's first days, so that `Pt Created`, the first event of every tag, is among the rows."""
 
@@ -138,7 +139,7 @@ def run_demo(*, lake: Path | None, data: Path | None, ui: bool, as_json: bool) -
 
     Raises:
         UnreadableFolderError: `data` does not hold files in the layout of the SKAB data.
-        LakeError: the lake cannot be written.
+        LakeError: the lake cannot be written, or holds tables of somebody else.
         DemoError: a run failed.
         DagsterUIError: the UI did not come up.
     """
@@ -150,7 +151,8 @@ def run_demo(*, lake: Path | None, data: Path | None, ui: bool, as_json: bool) -
     os.environ["no_proxy"] = os.environ["NO_PROXY"] = "127.0.0.1,localhost"
     screen = Console(stderr=True, highlight=False)
     plan = DemoPlan.of_files(data, lake) if data is not None else DemoPlan.of_plant(lake, recent=ui)
-    Lake(str(plan.lake)).check_writable()
+    for table in (PointsTable, TimeseriesTable):
+        table.open(Lake(str(plan.lake)))
     home = plan.lake / ".dagster_home"
     with spawned(**plan.simulator) as server:
         screen.print(f"A simulated PI server answers at {server.url}")
@@ -158,7 +160,8 @@ def run_demo(*, lake: Path | None, data: Path | None, ui: bool, as_json: bool) -
         with prepare_home(home) if ui else dg.DagsterInstance.ephemeral() as instance:
             result = _load_with_progress(plan, site, instance, screen)
         if as_json:
-            print(json.dumps(asdict(result) | {"events_per_second": result.events_per_second}, indent=2, default=str))
+            facts = {**vars(result), "events_per_second": round(result.events_per_second)}
+            print(json.dumps(facts, indent=2, ensure_ascii=False, default=str))
         else:
             _print_result(result)
         if ui:
@@ -227,9 +230,7 @@ def _run(
         if event.is_step_materialization:
             on_materialization(event.step_materialization_data.materialization)
         elif event.is_step_failure:
-            data = event.step_failure_data
-            told = data.user_failure_data and data.user_failure_data.description
-            failures.append(told or (data.error.message if data.error else "no reason given"))
+            failures.append(_told(event.step_failure_data))
 
     run_id = str(uuid.uuid4())
     instance.add_event_listener(run_id, on_event)
@@ -242,6 +243,14 @@ def _run(
     )
     if not outcome.success:
         raise DemoError(" ".join(failures) or f"The run of {job.name} failed.")
+
+
+def _told(failure: StepFailureData) -> str:
+    if failure.user_failure_data is not None and failure.user_failure_data.description:
+        return failure.user_failure_data.description
+    if failure.error is None or failure.error.cls_name == "DagsterExecutionInterruptedError":
+        return "Interrupted. The partitions that were loaded until then stay."
+    return failure.error.message
 
 
 def _value(materialization: dg.AssetMaterialization, key: str) -> Any:
@@ -261,20 +270,20 @@ def _load_with_progress(plan: DemoPlan, site: Site, instance: dg.DagsterInstance
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=20),
         MofNCompleteColumn(),
         TextColumn("partitions, {task.fields[rows]:,} rows"),
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=screen) as progress:
         total = len(plan.days) * len(site.partition_names())
-        bar = progress.add_task("pi_points, then pi_timeseries", total=total, rows=0)
+        bar = progress.add_task("tags", total=total, rows=0)
         rows = 0
 
         def on_partition(key: str, its_rows: int) -> None:
             nonlocal rows
             rows += its_rows
-            progress.update(bar, advance=1, rows=rows, description=f"pi_timeseries {key}")
+            progress.update(bar, advance=1, rows=rows, description=key)
 
         return load(plan, site, instance, on_partition=on_partition)
 
@@ -294,13 +303,10 @@ def _print_result(result: DemoResult) -> None:
         if counts:
             table.add_section()
             table.add_row(title, "\n".join(f"{count:>12,}  {name}" for name, count in counts.most_common()))
-    table.add_section()
-    table.add_row("Delta tables", "\n".join(result.tables.values()))
-    console = Console(highlight=False, markup=False)
-    console.print(table)
-    console.print("Ask the table something:")
-    # As plain text: a line that somebody copies must not be wrapped.
-    print(f"\n{_query(result.tables[PI_TIMESERIES.name])}\n")
+    Console(highlight=False, markup=False).print(table)
+    # Not through the console: it would wrap lines that somebody wants to copy.
+    print("Delta tables:", *result.tables.values(), sep="\n  ")
+    print(f"Ask one of them something:\n\n{_query(result.tables[PI_TIMESERIES.name])}\n")
 
 
 def _query(table_uri: str) -> str:
@@ -324,8 +330,9 @@ def _relative(path: str) -> str:
 
 
 def _print_ui_hints(url: str, site: Site, screen: Console) -> None:
-    screen.print(
-        f"Dagster's UI: [bold]{url}[/bold]\n"
-        f"  {url}/assets/pi_timeseries?view=partitions  the partitions: Materialize today's, or backfill the others\n"
-        f"The PI server: {site.server.url}. Ctrl-C stops both; the tables stay in {site.lake.uri}."
-    )
+    for line in (
+        f"Dagster's UI: {url}",
+        f"Materialize today, or backfill the days before: {url}/assets/pi_timeseries?view=partitions",
+        f"Ctrl-C stops the UI and the PI server; the tables stay in {site.lake.uri}",
+    ):
+        screen.print(line, soft_wrap=True)
