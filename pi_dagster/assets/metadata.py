@@ -58,7 +58,6 @@ def window_metadata(report: WindowReport) -> Metadata:
         "pi/system_state_share": dg.MetadataValue.float(_share(sum(report.rows_by_system_state.values()), report.rows)),
         "pi/substituted_rows": dg.MetadataValue.int(report.substituted_rows),
         "pi/annotated_rows": dg.MetadataValue.int(report.annotated_rows),
-        "pi/sample": _rows(report.sample),
         "load/seconds": dg.MetadataValue.float(round(report.seconds, 3)),
         "load/events_per_second": dg.MetadataValue.float(round(report.events_per_second, 1)),
         **_traffic(report.traffic),
@@ -76,6 +75,7 @@ def window_metadata(report: WindowReport) -> Metadata:
         metadata["pi/rows_by_system_state"] = _counts(report.rows_by_system_state, "system state")
     if report.failed_tags:
         metadata["pi/failed_tags_and_reasons"] = failed_tags_table(report.failed_tags)
+    metadata["pi/sample"] = _sample(report.sample, ("tag_name", "timestamp", "value", "value_string", "units"))
     return metadata
 
 
@@ -87,7 +87,6 @@ def points_metadata(report: PointsReport) -> Metadata:
         "pi/gone_tags": dg.MetadataValue.int(report.gone_tags),
         "pi/tags_in_no_group": dg.MetadataValue.int(report.tags_in_no_group_count),
         "pi/tags_by_partition": _counts(report.tags_by_partition, "tag group", "tags"),
-        "pi/sample": _rows(report.sample),
         "load/seconds": dg.MetadataValue.float(round(report.seconds, 3)),
         **_traffic(report.traffic),
         "lake/table_version": dg.MetadataValue.int(report.table_version),
@@ -101,6 +100,8 @@ def points_metadata(report: PointsReport) -> Metadata:
     ):
         if names:
             metadata[key] = _table([{"tag": name} for name in names])
+    columns = ("tag_name", "descriptor", "point_type", "engineering_units", "tag_group")
+    metadata["pi/sample"] = _sample(report.sample, columns)
     return metadata
 
 
@@ -125,8 +126,8 @@ def _counts(counts: Mapping[str, int], what: str, unit: str = "rows") -> dg.Meta
     return _table([{what: name, unit: count} for name, count in counts.items()], columns=(what, unit))
 
 
-def _rows(table: pa.Table) -> dg.MetadataValue:
-    return _table(table.to_pylist(), columns=table.column_names)
+def _sample(table: pa.Table, columns: Sequence[str]) -> dg.MetadataValue:
+    return _table(table.select(columns).to_pylist(), columns=columns)
 
 
 def _table(rows: Sequence[Mapping[str, object]], columns: Sequence[str] = ()) -> dg.MetadataValue:
