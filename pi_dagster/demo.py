@@ -23,7 +23,7 @@ from typing import Any
 
 import dagster as dg
 import numpy as np
-from dagster._core.events import StepFailureData
+from dagster._core.execution.plan.objects import StepFailureData
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
