@@ -1,8 +1,8 @@
 """The site: one strict model of every setting a plant configures, from the PI server to the Delta tables.
 
-A site is written as the `attributes` of a `defs.yaml` (see `docs/example-site/defs.yaml`) or built in Python. A wrong or
-unknown setting is refused when the site is loaded, never at the first run. Secrets are not settings: the site
-names the environment variables that hold them, and they are read when a run needs them.
+A site is written as the `attributes` of a `defs.yaml` (see `docs/example-site/defs.yaml`) or built in Python. A
+wrong or unknown setting is refused when the site is loaded, never at the first run. Secrets are not settings: the
+site names the environment variables that hold them, and they are read when a run needs them.
 """
 
 from __future__ import annotations
