@@ -22,8 +22,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from dotenv import load_dotenv
-from rich.console import Console
-from rich.table import Table
 
 if TYPE_CHECKING:
     from pi_dagster.diagnosis import Diagnosis, ServerFacts
@@ -206,6 +204,11 @@ def _load_site(path: Path | None) -> Site:
     from pi_dagster.components.site_file import load_site
 
     named = os.environ.get(SITE_VARIABLE)
+    if path is None and not named:
+        _complain(
+            f"Note: without --site and with {SITE_VARIABLE} unset this is the default site, the simulated plant that "
+            "`pi-dagster simulate` serves."
+        )
     return load_site(path or (Path(named) if named else DEFAULT_SITE))
 
 
@@ -247,10 +250,9 @@ def _json_value(value: Any) -> str:
 
 
 def _print_facts(facts: Mapping[str, str]) -> None:
-    table = Table.grid(padding=(0, 2))
+    width = max(len(name) for name in facts)
     for name, fact in facts.items():
-        table.add_row(name, fact)
-    Console(highlight=False, markup=False).print(table)
+        print(f"{name.ljust(width)}  {fact}")
 
 
 def _facts_of(diagnosis: Diagnosis, site: Site) -> dict[str, str]:

@@ -60,8 +60,8 @@ class TagSurvey:
             unknown = [name for name in group.tags or () if name.casefold() not in names]
             if unknown and self.count_of(group):
                 problems.append(
-                    f"The tag group {group.name!r} names {len(unknown)} tags that the server does not list "
-                    f"({_some(unknown)}). Correct their names in `tags`, or give the login read access to them."
+                    f"The tag group {group.name!r} names tags that the server does not list: {_some(unknown)}. Correct "
+                    "the names in `tags`, or give the login read access to those tags."
                 )
         return problems
 
@@ -75,12 +75,12 @@ class TagSurvey:
                 f"it ({_some(takers)}). Move it up in the site, or narrow the filters of those groups."
             )
         return (
-            f"The tag group {group.name!r} ({wanted_by(group)}) matches no tag that this login may see. Correct it, or "
+            f"The tag group {group.name!r} ({_wanted_by(group)}) matches no tag that this login may see. Correct it, or "
             "give the login read access to those tags; `pi-dagster tags` lists the tags that there are."
         )
 
 
-def wanted_by(group: TagGroup) -> str:
+def _wanted_by(group: TagGroup) -> str:
     """What the group asks for, as in the site: `tag_filter: BLR*`."""
     if group.tag_filter is not None:
         return f"`tag_filter: {group.tag_filter}`"
