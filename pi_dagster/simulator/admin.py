@@ -20,7 +20,6 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from pi_dagster.simulator.archive import UpdateOption
-from pi_dagster.simulator.calls import Call
 from pi_dagster.simulator.faults import Fault
 from pi_dagster.simulator.service import Service
 from pi_dagster.simulator.writes import write_events
@@ -44,8 +43,7 @@ def admin_app(service: Service, requests: RequestLog) -> Starlette:
         point = service.archive.point_by_name(str(order.get("tag", "")))
         if point is None:
             return _mistake(f"there is no tag {order.get('tag')!r}")
-        call = Call("POST", "events", "", "")
-        substatuses = write_events(service, call, point, values, option)
+        substatuses = write_events(service, point, values, option)
         failed = any(item["Substatus"] != 204 for item in substatuses)
         return JSONResponse({"Items": substatuses}, 400 if failed else 200)
 

@@ -35,6 +35,7 @@ from pi_dagster.simulator.limits import RateLimiter, check_csrf, logged_in_user,
 from pi_dagster.simulator.routes import ROUTES
 from pi_dagster.simulator.service import Service, named_streams
 from pi_dagster.simulator.settings import SimulatorSettings
+from pi_dagster.simulator.units import PlantUnits
 
 BASE_PATH = "/piwebapi"
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -216,6 +217,7 @@ class RunningSimulator:
         admin_url: base URL of the admin door, None where it is shut.
         archive: the archive it serves; may be changed while it runs.
         faults: the faults in force; may be changed while it runs.
+        units: the plant's units, which it serves as AF elements.
         requests: what was asked of it.
     """
 
@@ -224,6 +226,7 @@ class RunningSimulator:
         api = WebApi(service)
         self.archive: Archive = simulator.archive
         self.faults: Faults = service.faults
+        self.units: PlantUnits = service.units
         self.requests: RequestLog = api.requests
         self._servers: list[_Server] = []
         self._sockets: list[socket.socket] = []
@@ -238,7 +241,8 @@ class RunningSimulator:
             server.listening.wait(timeout=30)
 
     def _prepare(self, app: Starlette, host: str, port: int, keep_alive: int, protocol: Any) -> str:
-        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        # asyncio switches Nagle's delay off only for sockets that name their protocol: 40 ms an answer else.
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host, port))

@@ -10,6 +10,7 @@ import inspect
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import tzinfo
 from typing import Any
 from urllib.parse import unquote
 
@@ -37,7 +38,8 @@ Handler = Callable[["Service", Call], "object | Awaitable[object]"]
 class Route:
     """One action of the vendor's: method, path after the base URL with `{names}`, and what answers it.
 
-    `is_search` actions count against the tighter rate limit, `writes` ones can be disabled.
+    `is_search` actions count against the tighter rate limit, `writes` ones can be disabled, and few reading ones
+    do not let the client select fields.
     """
 
     method: str
@@ -45,6 +47,7 @@ class Route:
     handler: Handler
     is_search: bool = False
     writes: bool = False
+    selects_fields: bool = True
 
     @property
     def pattern(self) -> re.Pattern[str]:
@@ -132,7 +135,7 @@ class Service:
                 tree = without_stream(tree, stream)
             elif fault.kind is FaultKind.WEB_EXCEPTION:
                 tree = with_web_exception(tree, "Error occurred during writing of the output stream.")
-        if call.method == "GET" and reply.status < 300:
+        if call.method == "GET" and route.selects_fields and reply.status < 300:
             whole, tree = tree, call.selected.prune(tree)
             keeps_exception = not self.settings.selected_fields_drop_web_exception
             if keeps_exception and isinstance(whole, dict) and isinstance(tree, dict) and "WebException" in whole:
@@ -167,12 +170,16 @@ class Service:
         Raises:
             InvalidTimeError: it means none.
         """
-        zone = time_zone(
-            call.query.text("timeZone"),
-            server_zone=self.settings.server_time_zone,
-            iana_names=self.settings.iana_time_zones,
-        )
-        return parse_time(text or default, now=now, zone=zone)
+        return parse_time(text or default, now=now, zone=self.zone(call.query.text("timeZone")))
+
+    def zone(self, name: str | None = None) -> tzinfo:
+        """The zone of that name, by default the server's.
+
+        Raises:
+            InvalidTimeError: there is no such zone.
+        """
+        settings = self.settings
+        return time_zone(name, server_zone=settings.server_time_zone, iana_names=settings.iana_time_zones)
 
     def max_count(self, call: Call, *, streams: int = 1) -> int:
         """How many events or objects the request may get, of each stream.

@@ -38,7 +38,7 @@ from pi_dagster.simulator.summaries import (
     time_weighted,
     wanted_types,
 )
-from pi_dagster.simulator.timestrings import Interval, time_zone
+from pi_dagster.simulator.timestrings import Interval
 from pi_dagster.webid import WebId, point_webid
 
 Reader = Callable[[Point], "dict[str, object] | object"]
@@ -61,12 +61,13 @@ class Verb:
 
     `reader` is called once a request: it checks the parameters and returns what reads each stream. It gets the
     fields that are selected of a value, None where no values are, and the number of streams. `is_single` verbs
-    read one value of a stream, the others a list.
+    read one value of a stream, the others a list. `sorts_streams` says whether streamsets can be put in order.
     """
 
     name: str
     reader: Callable[[Service, Call, SelectedFields | None, int], Reader]
     is_single: bool = False
+    sorts_streams: bool = True
 
 
 def find_stream(service: Service, text: str) -> Stream:
@@ -167,6 +168,8 @@ def _value(service: Service, event: Events, point: Point, selected: SelectedFiel
 
 
 def _wants_annotations(call: Call) -> bool:
+    if not call.path.lower().startswith("streams/"):
+        return False  # streamsets do not have the parameter
     return "annotations" in (call.query.text("associations") or "").lower()
 
 
@@ -230,11 +233,7 @@ def _interpolated(service: Service, call: Call, selected: SelectedFields | None,
     _refuse_expressions(call)
     now = service.settings.now()
     start, end = _window(service, call, now)
-    zone = time_zone(
-        call.query.text("timeZone"),
-        server_zone=service.settings.server_time_zone,
-        iana_names=service.settings.iana_time_zones,
-    )
+    zone = service.zone(call.query.text("timeZone"))
     interval = Interval.parse(call.query.text("interval") or "1h")
     sync_text = call.query.text("syncTime")
     outside = call.query.choice("syncTimeBoundaryType", ("Inside", "Outside"), "Inside") == "Outside"
@@ -316,11 +315,7 @@ def _summary(service: Service, call: Call, selected: SelectedFields | None, stre
     duration_text = call.query.text("summaryDuration")
     edges = [start, end]
     if duration_text is not None:
-        zone = time_zone(
-            call.query.text("timeZone"),
-            server_zone=service.settings.server_time_zone,
-            iana_names=service.settings.iana_time_zones,
-        )
+        zone = service.zone(call.query.text("timeZone"))
         duration = Interval.parse(duration_text)
         length = duration.after(start, zone) - start
         if length <= 0:
@@ -380,11 +375,11 @@ def _summary_value(
 
 VERBS = (
     Verb("recorded", _recorded),
-    Verb("recordedattime", _recorded_at_time, is_single=True),
-    Verb("recordedattimes", _recorded_at_times),
+    Verb("recordedattime", _recorded_at_time, is_single=True, sorts_streams=False),
+    Verb("recordedattimes", _recorded_at_times, sorts_streams=False),
     Verb("interpolated", _interpolated),
     Verb("plot", _plot),
-    Verb("summary", _summary),
+    Verb("summary", _summary, sorts_streams=False),
     Verb("value", _current, is_single=True),
     Verb("end", _end, is_single=True),
 )
@@ -393,7 +388,7 @@ VERBS = (
 def _read_stream(verb: Verb) -> Callable[[Service, Call], object]:
     def handler(service: Service, call: Call) -> object:
         stream = find_stream(service, call.params["webId"])
-        wanted = call.query.text("desiredUnits")
+        wanted = call.query.text("desiredUnits") if verb.name != "summary" else None
         if wanted is not None and wanted != stream.point.engineering_units:
             raise RefusedError(409, f"The values cannot be converted to the units '{wanted}'.")
         selected = call.selected if verb.is_single else call.selected.at("Items")

@@ -39,7 +39,7 @@ def _items(service: Service, call: Call, verb: Verb, streams: list[Stream], want
     selected = call.selected.at("Items", "Value" if verb.is_single else "Items")
     read = verb.reader(service, call, selected, wanted)
     items: list[object] = []
-    for stream in _sorted(call, streams):
+    for stream in _sorted(call, streams) if verb.sorts_streams else streams:
         result = read(stream.point)
         values = {"Value": result} if verb.is_single else cast("dict[str, object]", result)
         items.append({**_head(service, call, stream), **values})

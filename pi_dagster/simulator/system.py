@@ -63,9 +63,9 @@ def versions(service: Service, call: Call) -> object:
 
 
 ROUTES = (
-    Route("GET", "", landing),
-    Route("GET", "system", system),
-    Route("GET", "system/status", status),
-    Route("GET", "system/userinfo", user_info),
-    Route("GET", "system/versions", versions),
+    Route("GET", "", landing, selects_fields=False),
+    Route("GET", "system", system, selects_fields=False),
+    Route("GET", "system/status", status, selects_fields=False),
+    Route("GET", "system/userinfo", user_info, selects_fields=False),
+    Route("GET", "system/versions", versions, selects_fields=False),
 )

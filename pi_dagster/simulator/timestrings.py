@@ -176,6 +176,8 @@ def _from_ticks(instant: Ticks) -> datetime:
 def _absolute(text: str, zone: tzinfo) -> Ticks | None:
     iso = _ISO.fullmatch(text)
     if iso is None:
+        if re.match(r"\d{4}-\d{2}-\d{2}T", text, re.IGNORECASE):
+            raise ValueError("not ISO 8601")  # such as an offset whose unencoded plus arrived as a blank
         return None
     year, month, day, hour, minute, second = (int(part or 0) for part in iso.groups()[:6])
     named = (iso[8] or "").upper()

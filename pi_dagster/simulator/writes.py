@@ -23,7 +23,7 @@ from pi_dagster.simulator.calls import Call, RefusedError, Reply
 from pi_dagster.simulator.points import FLOAT_TYPES, SYSTEM_STATES, Point
 from pi_dagster.simulator.service import Route, Service
 from pi_dagster.simulator.streams import find_stream
-from pi_dagster.simulator.timestrings import InvalidTimeError
+from pi_dagster.simulator.timestrings import InvalidTimeError, parse_time
 
 _BUFFER_OPTIONS = ("BufferIfPossible", "DoNotBuffer", "Buffer")
 _INTEGER_BITS = {"Int16": 16, "Int32": 32}
@@ -33,15 +33,13 @@ class _UnwritableValueError(ValueError):
     """A value the point cannot hold."""
 
 
-def write_events(
-    service: Service, call: Call, point: Point, values: list[Any], option: UpdateOption
-) -> list[dict[str, object]]:
+def write_events(service: Service, point: Point, values: list[Any], option: UpdateOption) -> list[dict[str, object]]:
     """Write `TimedValue`s to a point; returns a `Substatus` for each, 204 where it was taken."""
     now = service.settings.now()
     substatuses: list[dict[str, object]] = []
     for value in values:
         try:
-            event = event_of(service, call, point, value, now)
+            event = event_of(service, point, value, now)
         except (_UnwritableValueError, InvalidTimeError) as error:
             substatuses.append({"Substatus": 400, "Message": str(error)})
             continue
@@ -54,7 +52,7 @@ def write_events(
     return substatuses
 
 
-def event_of(service: Service, call: Call, point: Point, value: Any, now: Ticks) -> Events:
+def event_of(service: Service, point: Point, value: Any, now: Ticks) -> Events:
     """A `TimedValue` as one event of the point.
 
     Raises:
@@ -64,7 +62,7 @@ def event_of(service: Service, call: Call, point: Point, value: Any, now: Ticks)
     if not isinstance(value, dict):
         raise _UnwritableValueError("A value must be an object with Timestamp and Value.")
     content = {str(name).lower(): part for name, part in value.items()}
-    instant = service.time(call, content.get("timestamp"), now=now)
+    instant = parse_time(content.get("timestamp"), now=now, zone=service.zone())
     states = digital_states_of(point, service.archive.digital_sets)
     held, state = _held(point, states, content.get("value"))
     flags = 0 if content.get("good", state == NOT_A_STATE) else BAD
@@ -121,7 +119,7 @@ def _list(body: object) -> list[Any]:
 def update_value(service: Service, call: Call) -> object:
     """`POST /streams/{webId}/value`: 204 done, 202 left to the buffer."""
     point = find_stream(service, call.params["webId"]).point
-    (substatus,) = write_events(service, call, point, [call.json()], _option(call))
+    (substatus,) = write_events(service, point, [call.json()], _option(call))
     if substatus["Substatus"] != 204:
         raise RefusedError(int(str(substatus["Substatus"])), str(substatus["Message"]))
     return Reply(202 if call.query.choice("bufferOption", _BUFFER_OPTIONS, "BufferIfPossible") == "Buffer" else 204)
@@ -132,7 +130,7 @@ def update_values(service: Service, call: Call) -> object:
     point = find_stream(service, call.params["webId"]).point
     values = _list(call.json())
     service.within_limit("values", len(values))
-    substatuses = write_events(service, call, point, values, _option(call))
+    substatuses = write_events(service, point, values, _option(call))
     if all(item["Substatus"] == 204 for item in substatuses):
         return Reply(204)
     return Reply(207, {"Links": {}, "Items": substatuses})
@@ -148,7 +146,7 @@ def _update_set(service: Service, call: Call, *, many: bool) -> object:
         values = _list(entry.get("Items")) if many else [entry.get("Value")]
         try:
             point = find_stream(service, str(entry.get("WebId", ""))).point
-            substatuses = write_events(service, call, point, values, option)
+            substatuses = write_events(service, point, values, option)
         except RefusedError as refusal:
             substatuses = [{"Substatus": refusal.status, "Message": "; ".join(refusal.errors)}] * len(values)
         failed = failed or any(item["Substatus"] != 204 for item in substatuses)
