@@ -156,7 +156,7 @@ class _Load:
         ]
         if self.failed_tags and not self._site.allow_partial:
             raise TagsFailedError(self._partition, self.failed_tags)
-        self.keep_tags |= reading.failures.keys()
+        self.keep_tags.update(reading.failures)
 
     def _rows(self, events: pa.Table) -> pa.Table:
         events = events.combine_chunks()

@@ -281,7 +281,7 @@ class RecordedReading:
     def _table(self, parts: list[_Part]) -> pa.Table:
         pieces = [(web_id, events) for web_id, many in parts for events in many if events.count]
         codes = {web_id: code for code, web_id in enumerate(dict.fromkeys(web_id for web_id, _ in pieces))}
-        self._yielded |= codes.keys()
+        self._yielded.update(codes)
         units = {unit: code for code, unit in enumerate(dict.fromkeys(events.units for _, events in pieces))}
         counts = [events.count for _, events in pieces]
         table = pa.concat_tables(_slices([events for _, events in pieces]))
