@@ -1,0 +1,146 @@
+"""pi_points: what the server lists, which partition each tag falls into, and what is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pytest
+
+from pi_dagster.ingest.errors import NoTagsError
+from pi_dagster.ingest.points import refresh_points
+from pi_dagster.ingest.report import PointsReport
+from pi_dagster.ingest.source import open_source
+from pi_dagster.lake import Lake, PointsTable
+from pi_dagster.piwebapi.objects import DataServerNotFoundError
+from pi_dagster.simulator import RunningSimulator, Simulator
+from pi_dagster.simulator.archive import Archive, MemoryBase
+from pi_dagster.simulator.generator import GeneratedBase
+from pi_dagster.simulator.points import Point
+from pi_dagster.site import LakeSettings, ServerSettings, Site, TagGroup
+
+CREATED = datetime(2026, 1, 1, tzinfo=timezone.utc)
+NAMES = ("BLR01.FLOW", "BLR01.TEMP", "PMP01.PV", "PMP02.PV", "PMP03.PV", "odd one")
+
+
+def point(number: int, name: str) -> Point:
+    return Point(
+        id=number, name=name, point_type="Float32", engineering_units="bar", span=10.0, zero=-1.0, created=CREATED
+    )
+
+
+@pytest.fixture
+def base() -> MemoryBase:
+    return MemoryBase([point(number, name) for number, name in enumerate(NAMES, start=1)])
+
+
+@pytest.fixture
+def simulator(base: MemoryBase) -> Iterator[RunningSimulator]:
+    with Simulator(archive=Archive(base)).serve() as running:
+        yield running
+
+
+@pytest.fixture
+def site(simulator: RunningSimulator, tmp_path: Path) -> Site:
+    return Site(
+        server=ServerSettings(url=simulator.url),
+        lake=LakeSettings(uri=str(tmp_path)),
+        start_date=CREATED.date(),
+        tag_groups=(
+            TagGroup(name="boilers", tag_filter="blr*"),
+            TagGroup(name="named", tags=("PMP02.PV", "NOT THERE")),
+            TagGroup(name="pumps", tag_filter="PMP*", shards=2),
+            TagGroup(name="tanks", tag_filter="TNK*"),
+        ),
+    )
+
+
+def refresh(site: Site) -> PointsReport:
+    with open_source(site.server) as source:
+        return refresh_points(site, source, Lake(site.lake.uri), run_id="test")
+
+
+def rows(site: Site) -> dict[str, dict[str, object]]:
+    return {row["tag_name"]: row for row in PointsTable.open(Lake(site.lake.uri)).read().to_pylist()}
+
+
+def test_every_tag_has_a_row_with_its_attributes_and_its_partition(site: Site) -> None:
+    refresh(site)
+    table = rows(site)
+    assert set(table) == set(NAMES)
+    assert {name: table[name]["tag_group"] for name in ("BLR01.FLOW", "PMP02.PV", "odd one")} == {
+        "BLR01.FLOW": "boilers",
+        "PMP02.PV": "named",
+        "odd one": None,
+    }
+    row = table["BLR01.FLOW"]
+    assert str(row["tag_webid"]).startswith("I1DP")
+    assert (row["point_type"], row["engineering_units"], row["span"], row["zero"]) == ("Float32", "bar", 10.0, -1.0)
+    assert row["is_active"]
+
+
+def test_the_report_counts_groups_and_names_what_fits_nowhere(site: Site) -> None:
+    report = refresh(site)
+    assert report.tags == len(NAMES)
+    assert report.tags_by_partition["boilers"] == 2
+    assert report.tags_by_partition["pumps-00"] + report.tags_by_partition["pumps-01"] == 2
+    assert report.groups_without_tags == ("tanks",)
+    assert report.tags_in_no_group == ("odd one",)
+    assert report.missing_tags == ("NOT THERE",)
+
+
+def test_a_second_refresh_without_changes_says_so_and_keeps_first_seen(site: Site) -> None:
+    assert refresh(site).changed
+    before = rows(site)
+    assert not refresh(site).changed
+    after = rows(site)
+    assert {name: row["first_seen"] for name, row in after.items()} == {n: r["first_seen"] for n, r in before.items()}
+    assert all(after[name]["last_seen"] > before[name]["last_seen"] for name in NAMES)
+
+
+def test_a_tag_that_is_gone_stays_as_inactive(site: Site, base: MemoryBase) -> None:
+    refresh(site)
+    seen = rows(site)["PMP01.PV"]["last_seen"]
+    base.drop(3)
+    report = refresh(site)
+    assert (report.tags, report.gone_tags) == (len(NAMES) - 1, 1)
+    assert not rows(site)["PMP01.PV"]["is_active"]
+    assert rows(site)["PMP01.PV"]["last_seen"] == seen
+
+
+def test_a_renamed_tag_is_the_same_tag(site: Site, base: MemoryBase) -> None:
+    refresh(site)
+    before = rows(site)["odd one"]
+    base.add(point(6, "BLR09.NEW"))
+    report = refresh(site)
+    after = rows(site)["BLR09.NEW"]
+    assert (after["tag_webid"], after["first_seen"]) == (before["tag_webid"], before["first_seen"])
+    assert after["tag_group"] == "boilers"
+    assert (report.new_tags, report.gone_tags) == (0, 0)
+
+
+def test_a_login_that_suddenly_sees_nothing_deletes_nothing(site: Site, base: MemoryBase) -> None:
+    refresh(site)
+    for number in range(1, len(NAMES) + 1):
+        base.drop(number)
+    with pytest.raises(NoTagsError, match="shows this login no tag"):
+        refresh(site)
+    assert all(row["is_active"] for row in rows(site).values())
+
+
+def test_another_data_server_is_told_with_the_ones_there_are(site: Site) -> None:
+    server = site.server.model_copy(update={"data_server": "ELSEWHERE"})
+    with pytest.raises(DataServerNotFoundError, match=r"no Data Archive 'ELSEWHERE' \(it knows: PISIM\)"):
+        refresh(site.model_copy(update={"server": server}))
+
+
+def test_more_tags_than_a_page_are_all_listed(tmp_path: Path) -> None:
+    with Simulator(archive=Archive(GeneratedBase(tags=25_000))).serve() as simulator:
+        site = Site(
+            server=ServerSettings(url=simulator.url),
+            lake=LakeSettings(uri=str(tmp_path)),
+            start_date=CREATED.date(),
+            tag_groups=(TagGroup(name="all", tag_filter="*"),),
+        )
+        assert refresh(site).tags == 25_000
