@@ -12,7 +12,7 @@ from uuid import UUID
 import requests
 
 from pi_dagster.simulator import RunningSimulator, Simulator, SimulatorSettings
-from pi_dagster.simulator.archive import TICKS_PER_SECOND, Archive, Events, MemoryBase, Ticks, to_ticks
+from pi_dagster.simulator.archive import TICKS_PER_SECOND, Archive, Events, MemoryBase, to_ticks
 from pi_dagster.simulator.points import DigitalSet, Point
 from pi_dagster.webid import WebIdType, data_server_webid, point_webid
 
@@ -95,7 +95,3 @@ def planted(*, admin: bool = False, **settings: Any) -> Iterator[Client]:
 
 def values(items: list[Any]) -> list[Any]:
     return [item["Value"] for item in items]
-
-
-def clock(instant: Ticks) -> str:
-    return datetime.fromtimestamp(instant / TICKS_PER_SECOND, timezone.utc).strftime("%H:%M")

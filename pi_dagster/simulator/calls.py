@@ -13,6 +13,7 @@ from pi_dagster.simulator.selected_fields import SelectedFields
 from pi_dagster.webid import WebIdType
 
 JSON = "application/json; charset=utf-8"
+_WEB_ID_TYPES = {form.value.lower(): form for form in WebIdType}
 
 
 class RefusedError(Exception):
@@ -60,9 +61,6 @@ class Query:
         self._values: dict[str, list[str]] = {}
         for name, value in parse_qsl(text, keep_blank_values=True):
             self._values.setdefault(name.lower(), []).append(value)
-
-    def __contains__(self, name: str) -> bool:
-        return name.lower() in self._values
 
     def all(self, name: str) -> list[str]:
         """Every value given for the parameter."""
@@ -159,7 +157,13 @@ class Call:
         Raises:
             RefusedError: `webIdType` is not one of the five.
         """
-        return WebIdType(self.query.choice("webIdType", tuple(t.value for t in WebIdType), default.value))
+        text = self.query.text("webIdType")
+        if text is None:
+            return default
+        form = _WEB_ID_TYPES.get(text.lower())
+        if form is None:
+            raise RefusedError(400, f"The value '{text}' is not valid for the parameter 'webIdType'.")
+        return form
 
     def link(self, *parts: str) -> str:
         """A URL on this server."""

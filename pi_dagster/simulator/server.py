@@ -129,7 +129,8 @@ class WebApi:
                     headers["Content-Encoding"] = "gzip"
                 headers["Vary"] = "Accept-Encoding"
             response = Response(body, answer.status, headers)
-            broken = self.service.faults.strike(call.path, named_streams(call), ON_THE_WIRE) if call else []
+            faults = self.service.faults
+            broken = faults.strike(call.path, named_streams(call), ON_THE_WIRE) if call and faults.active() else []
             if broken:
                 dropped = any(fault.kind is FaultKind.DROPPED_CONNECTION for fault, _ in broken)
                 transport = self.transports[request.scope["client"]]
@@ -280,10 +281,6 @@ class RunningSimulator:
         for server in self._servers:
             server.should_exit = True
         self._thread.join(timeout=30)
-
-    def wait(self) -> None:
-        """Wait until the server stops, which it does not do by itself."""
-        self._thread.join()
 
     def __enter__(self) -> RunningSimulator:
         return self
