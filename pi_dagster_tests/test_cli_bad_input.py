@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -64,10 +66,21 @@ def pi_dagster(*arguments: object) -> Result:
 def refusal(*arguments: object) -> str:
     """The one paragraph with which the command refuses."""
     result = pi_dagster(*arguments)
-    assert result.exit_code == 2, result.output
-    assert "Traceback" not in result.output
-    assert PASSWORD not in result.output
-    paragraphs = [line for line in result.stderr.splitlines() if not line.startswith("Note: ")]
+    return paragraph(result.exit_code, result.stdout, result.stderr)
+
+
+def refusal_of_a_process(*arguments: object) -> str:
+    """The same for a command that takes over the process's signals before it refuses."""
+    command = [sys.executable, "-c", "from pi_dagster.cli import main; main()", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return paragraph(done.returncode, done.stdout, done.stderr)
+
+
+def paragraph(exit_code: int, output: str, errors: str) -> str:
+    assert exit_code == 2, output + errors
+    assert "Traceback" not in output + errors
+    assert PASSWORD not in output + errors
+    paragraphs = [line for line in errors.splitlines() if not line.startswith("Note: ")]
     assert len(paragraphs) == 1
     return paragraphs[0]
 
@@ -188,13 +201,13 @@ def test_a_server_in_trouble_is_not_the_users_mistake(site_file: Path, simulator
 
 def test_a_demo_into_a_lake_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "lake").write_text("a file where the folder should be")
-    assert "cannot be written" in refusal("demo", "--lake", tmp_path / "lake")
+    assert "cannot be written" in refusal_of_a_process("demo", "--lake", tmp_path / "lake")
 
 
 def test_a_demo_of_a_folder_without_data(tmp_path: Path) -> None:
-    assert f"no CSV files in subfolders of {tmp_path}" in refusal("demo", "--data", tmp_path)
+    assert f"no CSV files in subfolders of {tmp_path}" in refusal_of_a_process("demo", "--data", tmp_path)
 
 
 def test_a_simulator_on_a_port_that_is_taken(simulator: RunningSimulator) -> None:
     port = simulator.url.split(":")[2].split("/")[0]
-    assert f"Error: port {port} cannot be served on" in refusal("simulate", "--port", port)
+    assert f"Error: port {port} cannot be served on" in refusal_of_a_process("simulate", "--port", port)
