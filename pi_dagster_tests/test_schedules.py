@@ -15,12 +15,12 @@ from pi_dagster.site import Site
 
 
 @pytest.fixture
-def site() -> Site:
+def site(tmp_path: Path) -> Site:
     yesterday = datetime.now(timezone.utc).date() - timedelta(days=1)
     return Site.model_validate(
         {
-            "server": {"url": "https://pi.example.com/piwebapi"},
-            "lake": {"uri": "/data/pi"},
+            "server": {"url": "http://127.0.0.1:9/piwebapi", "retry_budget_seconds": 0},
+            "lake": {"uri": str(tmp_path / "lake")},
             "start_date": yesterday - timedelta(days=1),
             "tag_groups": [{"name": name, "tag_filter": f"{name}*"} for name in ("a", "b", "c")],
         }
@@ -98,3 +98,25 @@ def test_when_all_is_loaded_only_today_is(site: Site, instance: dg.DagsterInstan
         for days in (1, 2):
             report(instance, today - timedelta(days=days), group, complete=True)
     assert tick(site, instance) == [("pi_timeseries", f"{today}|a", f"{today}|c")]
+
+
+def test_nothing_is_asked_for_while_an_earlier_tick_is_still_being_loaded(
+    site: Site, instance: dg.DagsterInstance
+) -> None:
+    instance.report_runless_asset_event(dg.AssetMaterialization("pi_points"))
+    job = build_pi_definitions(site).get_repository_def().get_job("load_pi_timeseries")
+    for what in ("pi: today", "pi: closed day"):
+        instance.create_run_for_job(job, tags={"pi/load": what}, status=dg.DagsterRunStatus.STARTED)
+    assert tick(site, instance) == []
+
+
+def test_a_day_that_failed_is_left_to_a_person(site: Site, instance: dg.DagsterInstance) -> None:
+    instance.report_runless_asset_event(dg.AssetMaterialization("pi_points"))
+    oldest = site.start_date
+    job = build_pi_definitions(site).get_repository_def().get_job("load_pi_timeseries")
+    key = partition_key(oldest, "b")
+    assert not job.execute_in_process(instance=instance, partition_key=key, raise_on_error=False).success
+    assert tick(site, instance)[1:] == [
+        ("pi_timeseries", f"{oldest}|a", f"{oldest}|a"),
+        ("pi_timeseries", f"{oldest}|c", f"{oldest}|c"),
+    ]
