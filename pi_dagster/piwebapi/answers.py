@@ -7,10 +7,10 @@ and every stream that was asked for. Streams are matched by WebID, as the order 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from functools import partial
-from threading import Lock
 
 import msgspec
 import numpy as np
@@ -73,13 +73,14 @@ class Answer:
     troubles: dict[str, PIWebAPIError]
 
 
-def fetch(request: Request, transport: Transport, settings: ServerSettings, decode_turn: Lock) -> Answer:
+def fetch(request: Request, transport: Transport, settings: ServerSettings, decoder: Executor) -> Answer:
     """Send `request` by streamset GET or by batch, as the site chooses, and decode the answer.
 
     The troubles of a request for a single stream are raised, so that they are repeated where that can help.
 
     Args:
-        decode_turn: held while decoding; threads cannot decode at once anyway, and together would fill the memory.
+        decoder: a single thread that decodes for all; several cannot decode at once anyway, and each would keep
+            memory of its own for it, a quarter of the whole process's when that was measured.
 
     Raises:
         PIWebAPIError: see `errors`.
@@ -89,12 +90,10 @@ def fetch(request: Request, transport: Transport, settings: ServerSettings, deco
         fields = [("selectedFields", ";".join(_STREAMSET_FIELDS))] if settings.select_fields else []
         web_ids = [("webId", web_id) for web_id in request.web_ids]
         parameters = [*web_ids, *query, ("webIdType", "IDOnly"), *fields]
-        return transport.get(
-            "streamsets/recorded", parameters, partial(_in_turn, _parse_streamset, request, decode_turn)
-        )
+        return transport.get("streamsets/recorded", parameters, partial(_decoded, _parse_streamset, request, decoder))
     fields = [("selectedFields", ";".join(_STREAM_FIELDS))] if settings.select_fields else []
     resources = [(web_id, f"streams/{web_id}/recorded", [*query, *fields]) for web_id in request.web_ids]
-    return transport.batch(resources, partial(_in_turn, _parse_batch, request, decode_turn))
+    return transport.batch(resources, partial(_decoded, _parse_batch, request, decoder))
 
 
 def format_instant(microseconds: int) -> str:
@@ -113,9 +112,8 @@ def _query(request: Request) -> Parameters:
     ]
 
 
-def _in_turn(parse: Callable[[bytes, Request], Answer], request: Request, turn: Lock, body: bytes) -> Answer:
-    with turn:
-        return parse(body, request)
+def _decoded(parse: Callable[[bytes, Request], Answer], request: Request, decoder: Executor, body: bytes) -> Answer:
+    return decoder.submit(parse, body, request).result()
 
 
 def _parse_streamset(body: bytes, request: Request) -> Answer:

@@ -8,7 +8,6 @@ one tag.
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -96,14 +95,15 @@ class RecordedReader:
         self._settings = settings
         self._limits = RequestLimits.of(settings)
         self._rates: dict[str, float] = {}
-        # Two more than requests in flight: some threads decode while the others wait for the server.
+        # Two more than requests in flight: some answers are being decoded while the server works on others.
         self._depth = settings.max_requests_in_flight + 2
         self._executor = ThreadPoolExecutor(self._depth, thread_name_prefix="pi-web-api")
-        self._decode_turn = threading.Lock()
+        self._decoder = ThreadPoolExecutor(1, thread_name_prefix="pi-decode")
 
     def close(self) -> None:
         """Drop what is not yet under way and wait for what is."""
         self._executor.shutdown(cancel_futures=True)
+        self._decoder.shutdown()
 
     def read(self, streams: Sequence[StreamRef], start: datetime, end: datetime) -> RecordedReading:
         """Begin to read `streams` over `[start, end)`.
@@ -116,8 +116,8 @@ class RecordedReader:
         return RecordedReading(self, streams, (start - _EPOCH) // _MICROSECOND, (end - _EPOCH) // _MICROSECOND)
 
     def submit(self, request: Request) -> Future[Answer]:
-        """Send `request` on a thread; answers are decoded one at a time, which bounds memory."""
-        return self._executor.submit(fetch, request, self._transport, self._settings, self._decode_turn)
+        """Send `request` on a thread of its own."""
+        return self._executor.submit(fetch, request, self._transport, self._settings, self._decoder)
 
     def plan(self, web_ids: Sequence[str], start_us: int, end_us: int) -> list[tuple[str, ...]]:
         """Group `web_ids` for requests over the window by what is known of their density."""
