@@ -75,8 +75,8 @@ class TagSurvey:
                 f"it ({_some(takers)}). Move it up in the site, or narrow the filters of those groups."
             )
         return (
-            f"The tag group {group.name!r} ({_wanted_by(group)}) matches no tag that this login may see. Correct it, or "
-            "give the login read access to those tags; `pi-dagster tags` lists the tags that there are."
+            f"The tag group {group.name!r} ({_wanted_by(group)}) matches no tag that this login may see. Correct it, "
+            "or give the login read access to those tags; `pi-dagster tags` lists the tags that there are."
         )
 
 
