@@ -18,7 +18,7 @@ from pi_dagster.piwebapi.transport import Transport, reason_in
 Row = TypeVar("Row")
 
 POINTS_PAGE = 10_000
-"""Points a request: a list costs the server a search each, so few large pages; 1,000 is only the default."""
+"""Points a request, where the server allows as many: every page costs it a search, so few large ones."""
 
 
 class DataServerNotFoundError(PermanentError):
@@ -168,13 +168,16 @@ def find_data_server(transport: Transport, name: str | None) -> DataServer:
     )
 
 
-def list_points(transport: Transport, data_server: DataServer, name_filter: str | None = None) -> Iterator[Point]:
+def list_points(
+    transport: Transport, data_server: DataServer, name_filter: str | None = None, *, page_size: int = POINTS_PAGE
+) -> Iterator[Point]:
     """All points of a Data Archive, each once.
 
     The order of the list is not documented, so it is read to the first empty page and never trusted to be shorter.
 
     Args:
         name_filter: tag name pattern with `*` and `?`.
+        page_size: points a request; not more than the server's MaxReturnedItemsPerCall.
     """
     seen: set[str] = set()
     filters = [("nameFilter", name_filter)] if name_filter else []
@@ -185,7 +188,7 @@ def list_points(transport: Transport, data_server: DataServer, name_filter: str 
             [
                 *filters,
                 ("startIndex", str(start)),
-                ("maxCount", str(POINTS_PAGE)),
+                ("maxCount", str(page_size)),
                 ("webIdType", "IDOnly"),
                 ("selectedFields", _POINT_FIELDS),
             ],

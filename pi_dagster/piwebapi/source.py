@@ -61,7 +61,8 @@ class PIWebAPISource:
 
     def list_points(self) -> Iterator[objects.Point]:
         """All tags of the site's Data Archive that this login may see."""
-        return objects.list_points(self._transport, self.data_server())
+        page_size = min(objects.POINTS_PAGE, self._settings.max_items_per_call)
+        return objects.list_points(self._transport, self.data_server(), page_size=page_size)
 
     def read(self, streams: Sequence[StreamRef], start: datetime, end: datetime) -> RecordedReading:
         """The recorded values of `streams` over `[start, end)`; see RecordedReading."""
