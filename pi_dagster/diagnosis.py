@@ -213,7 +213,7 @@ def _look_at_tags(
 ) -> list[objects.Point]:
     """The first page of tags; a group that has none there is asked for by its own filter."""
     facts = diagnosis.server
-    points = list(islice(objects.list_points(source.transport, data_server), objects.POINTS_PAGE))
+    points = list(islice(source.list_points(), objects.POINTS_PAGE))
     facts.tags_visible = len(points)
     facts.all_tags_listed = len(points) < objects.POINTS_PAGE
     if not points:
@@ -236,7 +236,7 @@ def _look_at_tags(
                 "`pi-dagster tags` lists every tag with its group."
             )
             for group in survey.empty_groups()
-            if not _finds_a_tag(site, group, source, data_server)
+            if not _finds_a_tag(site, group, source)
         ]
     if survey.tags_in_no_group:
         diagnosis.notes.append(
@@ -246,13 +246,13 @@ def _look_at_tags(
     return [tag.point for tag in survey.tags if tag.partition is not None] or points
 
 
-def _finds_a_tag(site: Site, group: TagGroup, source: PIWebAPISource, data_server: objects.DataServer) -> bool:
+def _finds_a_tag(site: Site, group: TagGroup, source: PIWebAPISource) -> bool:
     assigner = TagAssigner(site.tag_groups)
     filters = (group.tag_filter,) if group.tag_filter is not None else group.tags or ()
     return any(
         assigner.partition_of(point.name, point.web_id) in group.partition_names()
         for name_filter in filters[:_MOST_NAMES_ASKED]
-        for point in objects.list_points(source.transport, data_server, name_filter)
+        for point in source.list_points(name_filter)
     )
 
 

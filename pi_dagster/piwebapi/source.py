@@ -59,10 +59,10 @@ class PIWebAPISource:
         """
         return objects.find_data_server(self._transport, self._settings.data_server)
 
-    def list_points(self) -> Iterator[objects.Point]:
-        """All tags of the site's Data Archive that this login may see."""
+    def list_points(self, name_filter: str | None = None) -> Iterator[objects.Point]:
+        """All tags of the site's Data Archive that this login may see, or those that match a `*` and `?` pattern."""
         page_size = min(objects.POINTS_PAGE, self._settings.max_items_per_call)
-        return objects.list_points(self._transport, self.data_server(), page_size=page_size)
+        return objects.list_points(self._transport, self.data_server(), name_filter, page_size=page_size)
 
     def read(self, streams: Sequence[StreamRef], start: datetime, end: datetime) -> RecordedReading:
         """The recorded values of `streams` over `[start, end)`; see RecordedReading."""
