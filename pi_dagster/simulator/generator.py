@@ -233,8 +233,8 @@ class GeneratedBase:
         random = self._random(index, 1, number)
         start = self._origin + number * tag.sampling.block * TICKS_PER_SECOND
         ticks, outage = _instants(tag, start, random)
-        states = np.full(len(ticks), NOT_A_STATE, np.int32)
-        flags = np.zeros(len(ticks), np.uint8)
+        states: NDArray[np.int32] = np.full(len(ticks), NOT_A_STATE, np.int32)
+        flags: NDArray[np.uint8] = np.zeros(len(ticks), np.uint8)
         if tag.troubled and len(ticks):
             fate = np.searchsorted(_QUALITY_SHARES, random.random(len(ticks)), "right")
             states, flags = _QUALITY_STATES[fate], _QUALITY_FLAGS[fate]
@@ -270,7 +270,7 @@ def _instants(tag: _Tag, start: Ticks, random: np.random.Generator) -> tuple[NDA
     """The instants of a block's events, ascending, and the first instant of its outage, if it has one."""
     sampling = tag.sampling
     period = sampling.period * TICKS_PER_SECOND
-    ticks = start + tag.phase + np.arange(sampling.block // sampling.period, dtype=np.int64) * period
+    ticks: NDArray[np.int64] = start + tag.phase + np.arange(sampling.block // sampling.period, dtype=np.int64) * period
     if sampling.jittered:
         jitter = (random.random(len(ticks)) * (0.9 * period)).astype(np.int64)
         ticks += jitter // tag.resolution * tag.resolution
