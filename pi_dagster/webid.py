@@ -127,8 +127,7 @@ class WebId:
         """The WebID string in this object's form."""
         parts = [_LETTER_OF[self.type], "1", self.marker, self.owner_marker or ""]
         parts += [
-            _encode_bytes(item.bytes_le if isinstance(item, UUID) else struct.pack("<i", item))
-            for item in self.ids
+            _encode_bytes(item.bytes_le if isinstance(item, UUID) else struct.pack("<i", item)) for item in self.ids
         ]
         if self.path is not None:
             parts.append(_encode_bytes(self.path.upper().encode()))
