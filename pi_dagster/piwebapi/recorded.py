@@ -39,6 +39,8 @@ from pi_dagster.site import ServerSettings
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MICROSECOND = timedelta(microseconds=1)
 _SHORTEST_SLICE_US = 60_000_000
+_EVENTS_PER_TABLE = 65_536
+"""Small answers are put together to at least this many: what is done with a table costs the same for few events."""
 _FAILURES_UNTIL_GIVING_UP = 10
 """Single tags that may fail one after the other before the server, not the tag, is held to be the reason."""
 _MAY_BE_ONE_TAG = (
@@ -174,13 +176,17 @@ class RecordedReading:
         Raises:
             PIWebAPIError: the server as a whole cannot be read from.
         """
+        ready: list[_Part] = []
+        count = 0
         try:
             while self._steps:
                 self._run_ahead()
-                step = self._steps.popleft()
-                ready = self._advance(step)
-                if any(events.count for _, pieces in ready for events in pieces):
-                    yield self._table(ready)
+                parts = self._advance(self._steps.popleft())
+                ready += parts
+                count += sum(events.count for _, pieces in parts for events in pieces)
+                if count >= _EVENTS_PER_TABLE or not self._steps:
+                    yield from self._tables(ready)
+                    ready, count = [], 0
         finally:
             for step in self._steps:
                 if step.future is not None:
@@ -278,14 +284,22 @@ class RecordedReading:
         if web_id in self._yielded:
             self.partly_read.add(web_id)
 
-    def _table(self, parts: list[_Part]) -> pa.Table:
-        pieces = [(web_id, events) for web_id, many in parts for events in many if events.count]
+    def _tables(self, parts: list[_Part]) -> Iterator[pa.Table]:
+        """One table of all parts but those of failed streams; none when they hold no events."""
+        pieces = [
+            (web_id, events)
+            for web_id, many in parts
+            for events in many
+            if events.count and web_id not in self.failures
+        ]
+        if not pieces:
+            return
         codes = {web_id: code for code, web_id in enumerate(dict.fromkeys(web_id for web_id, _ in pieces))}
         self._yielded.update(codes)
         units = {unit: code for code, unit in enumerate(dict.fromkeys(events.units for _, events in pieces))}
         counts = [events.count for _, events in pieces]
         table = pa.concat_tables(_slices([events for _, events in pieces]))
-        return pa.Table.from_arrays(
+        yield pa.Table.from_arrays(
             [
                 _repeated([codes[web_id] for web_id, _ in pieces], counts, list(codes)),
                 *table.columns,
