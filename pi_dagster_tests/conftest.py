@@ -14,6 +14,9 @@ import pytest
 
 SHARED = Path(__file__).parents[2] / "shared"
 
+# Dagster's instances in memory have telemetry on, and would leave its log in the home of whoever runs the tests.
+os.environ["DAGSTER_DISABLE_TELEMETRY"] = "yes"
+
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
