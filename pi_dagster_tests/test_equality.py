@@ -13,25 +13,27 @@ from pi_dagster.ingest.timeseries import load_partition
 from pi_dagster.lake import Lake, TimeseriesTable
 from pi_dagster.piwebapi import PIWebAPISource
 from pi_dagster.piwebapi.transport import RetryPolicy
-from pi_dagster.simulator import Fault, FaultKind, RunningSimulator, Simulator, SimulatorSettings
+from pi_dagster.simulator import Fault, FaultKind, Simulator, SimulatorSettings
 from pi_dagster.site import LakeSettings, ServerSettings, Site, TagGroup
 from pi_dagster.webid import WebIdType
 from pi_dagster_tests.archive_truth import assert_equals_archive, truth
 from pi_dagster_tests.mixed_plant import DAY, NEXT_DAY, mixed_archive
+from pi_dagster_tests.served_apart import served_apart
 
 SERVER_LIMIT = 150_000
 QUICK = RetryPolicy(budget_seconds=60, first_wait_seconds=0.001, longest_wait_seconds=0.05)
 
 
 @pytest.fixture(scope="module")
-def simulator() -> Iterator[RunningSimulator]:
-    with Simulator(archive=mixed_archive(), settings=SimulatorSettings(rate_limit_requests=None)).serve() as running:
-        yield running
+def url() -> Iterator[str]:
+    with served_apart(mixed_archive) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
-def expected(simulator: RunningSimulator) -> pa.Table:
-    return truth(simulator.archive, simulator.archive.points(), DAY, NEXT_DAY)
+def expected() -> pa.Table:
+    archive = mixed_archive()
+    return truth(archive, archive.points(), DAY, NEXT_DAY)
 
 
 def load_whole_day(lake_folder: Path, **server: object) -> pa.Table:
@@ -56,11 +58,11 @@ def load_whole_day(lake_folder: Path, **server: object) -> pa.Table:
 @pytest.mark.parametrize("read_mode", ["streamset", "batch"])
 @pytest.mark.parametrize("page_size", [7, 1000, SERVER_LIMIT])
 def test_the_table_equals_the_archive(
-    simulator: RunningSimulator, expected: pa.Table, tmp_path: Path, page_size: int, read_mode: str, in_flight: int
+    url: str, expected: pa.Table, tmp_path: Path, page_size: int, read_mode: str, in_flight: int
 ) -> None:
     table = load_whole_day(
         tmp_path,
-        url=simulator.url,
+        url=url,
         read_mode=read_mode,
         max_count_per_request=page_size,
         max_requests_in_flight=in_flight,

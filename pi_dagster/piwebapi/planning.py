@@ -21,6 +21,32 @@ _HEADROOM = 1.2
 _MOST_SLICES = 1000
 
 
+@dataclass(frozen=True)
+class Density:
+    """How many events a stream had in a stretch of time that was read."""
+
+    events: int = 0
+    duration_us: int = 0
+
+    def and_then(self, events: int, duration_us: int) -> Density:
+        """The density over this stretch and a further one."""
+        return Density(self.events + events, self.duration_us + duration_us)
+
+    def expected(self, duration_us: int) -> float:
+        """Events to reckon with in `duration_us`, with some headroom.
+
+        A few events close together are a burst more often than a habit, so an estimate reaches the further the more
+        events it rests on.
+        """
+        if not self.events:
+            return 0.0
+        by_rate = _HEADROOM * self.events * duration_us / max(1, self.duration_us)
+        return min(by_rate, self.events * (16 + self.events / 10))
+
+
+UNKNOWN = Density()
+
+
 @dataclass(frozen=True, kw_only=True)
 class RequestLimits:
     """What one request may ask for.
@@ -61,45 +87,40 @@ class Request:
 
 
 def group_streams(
-    web_ids: Sequence[str], *, duration_us: int, rates: Mapping[str, float], limits: RequestLimits
+    web_ids: Sequence[str], *, duration_us: int, densities: Mapping[str, Density], limits: RequestLimits
 ) -> list[tuple[str, ...]]:
-    """Cut `web_ids` into runs, in their order, of which each fits one request over `duration_us`.
-
-    Args:
-        rates: events a microsecond of the streams that are known.
-    """
+    """Cut `web_ids` into runs, in their order, of which each fits one request over `duration_us`."""
     groups: list[tuple[str, ...]] = []
     group: list[str] = []
     url_bytes = 0
-    densest = 0.0
+    most_expected = 0.0
     for web_id in web_ids:
         size = len(web_id) + len("webId=&")
-        would_be_densest = max(densest, rates.get(web_id, 0.0))
-        expected = would_be_densest * duration_us * _HEADROOM
+        expected = densities.get(web_id, UNKNOWN).expected(duration_us)
         fits = (
             len(group) < limits.streams
             and url_bytes + size <= MAX_WEBID_BYTES
-            and expected < limits.page_size(len(group) + 1)
+            and max(most_expected, expected) < limits.page_size(len(group) + 1)
         )
         if group and not fits:
             groups.append(tuple(group))
-            group, url_bytes, would_be_densest = [], 0, rates.get(web_id, 0.0)
+            group, url_bytes, most_expected = [], 0, 0.0
         group.append(web_id)
         url_bytes += size
-        densest = would_be_densest
+        most_expected = max(most_expected, expected)
     if group:
         groups.append(tuple(group))
     return groups
 
 
 def plan_requests(
-    group: tuple[str, ...], *, start_us: int, end_us: int, rates: Mapping[str, float], limits: RequestLimits
+    group: tuple[str, ...], *, start_us: int, end_us: int, densities: Mapping[str, Density], limits: RequestLimits
 ) -> list[Request]:
     """The requests that read one group over `[start_us, end_us)`, in time order: several only for a dense stream."""
     page_size = limits.page_size(len(group))
     slices = 1
     if len(group) == 1:
-        expected = rates.get(group[0], 0.0) * (end_us - start_us) * _HEADROOM
+        expected = densities.get(group[0], UNKNOWN).expected(end_us - start_us)
         slices = max(1, min(_MOST_SLICES, -int(-expected // page_size), end_us - start_us))
     bounds = [start_us + (end_us - start_us) * index // slices for index in range(slices + 1)]
     return [Request(web_ids=group, start_us=a, end_us=b, page_size=page_size) for a, b in pairwise(bounds)]

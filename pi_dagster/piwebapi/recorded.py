@@ -32,7 +32,7 @@ from pi_dagster.piwebapi.errors import (
     TransientError,
 )
 from pi_dagster.piwebapi.paging import Page, turn_page
-from pi_dagster.piwebapi.planning import Request, RequestLimits, group_streams, plan_requests
+from pi_dagster.piwebapi.planning import UNKNOWN, Density, Request, RequestLimits, group_streams, plan_requests
 from pi_dagster.piwebapi.transport import Transport
 from pi_dagster.site import ServerSettings
 
@@ -96,7 +96,7 @@ class RecordedReader:
         self._transport = transport
         self._settings = settings
         self._limits = RequestLimits.of(settings)
-        self._rates: dict[str, float] = {}
+        self._densities: dict[str, Density] = {}
         # Two more than requests in flight: some answers are being decoded while the server works on others.
         self._depth = settings.max_requests_in_flight + 2
         self._executor = ThreadPoolExecutor(self._depth, thread_name_prefix="pi-web-api")
@@ -123,16 +123,15 @@ class RecordedReader:
 
     def plan(self, web_ids: Sequence[str], start_us: int, end_us: int) -> list[tuple[str, ...]]:
         """Group `web_ids` for requests over the window by what is known of their density."""
-        return group_streams(web_ids, duration_us=end_us - start_us, rates=self._rates, limits=self._limits)
+        return group_streams(web_ids, duration_us=end_us - start_us, densities=self._densities, limits=self._limits)
 
     def requests(self, group: tuple[str, ...], start_us: int, end_us: int) -> list[Request]:
         """The requests for one group, in time order."""
-        return plan_requests(group, start_us=start_us, end_us=end_us, rates=self._rates, limits=self._limits)
+        return plan_requests(group, start_us=start_us, end_us=end_us, densities=self._densities, limits=self._limits)
 
-    def learn(self, web_id: str, events: int, duration_us: int) -> None:
-        """Remember that the stream had `events` in `duration_us`."""
-        if duration_us > 0:
-            self._rates[web_id] = events / duration_us
+    def learn(self, web_id: str, density: Density) -> None:
+        """Remember how dense the stream is."""
+        self._densities[web_id] = density
 
     @property
     def depth(self) -> int:
@@ -164,6 +163,7 @@ class RecordedReading:
         self._reader = reader
         self._names = {stream.web_id: stream.name for stream in streams}
         self._yielded: set[str] = set()
+        self._densities: dict[str, Density] = {}
         self._failures_in_a_row = 0
         self._steps: deque[_Step] = deque()
         if end_us > start_us:
@@ -251,7 +251,9 @@ class RecordedReading:
                 stream=self._names[web_id],
             )
             read_until = request.end_us if page.resume_us is None else page.resume_us
-            self._reader.learn(web_id, page.final, read_until - request.start_us)
+            density = self._densities.get(web_id, UNKNOWN).and_then(page.final, read_until - request.start_us)
+            self._densities[web_id] = density
+            self._reader.learn(web_id, density)
             if page.resume_us is not None:
                 pages[web_id] = page
         continued: dict[str, _Continuation] = {}
