@@ -148,6 +148,27 @@ def test_partial_partitions_are_loaded_when_the_site_allows_them(
     assert {tag for tag, _, _ in plant.rows()} == {"PMP01.SPEED"}
 
 
+@pytest.mark.parametrize("deleted", [None, "PMP02.SPEED"], ids=["all tags read", "one tag unread"])
+@pytest.mark.parametrize(
+    "run",
+    [{"partition_key": f"{DAYS[0]}|pumps"}, {"tags": range_tags(f"{DAYS[0]}|boilers", f"{DAYS[0]}|tanks")}],
+    ids=["one partition", "range"],
+)
+def test_a_partial_partition_fails_its_check_and_names_the_tag(
+    plant: SmallPlant, instance: dg.DagsterInstance, run: dict[str, Any], deleted: str | None
+) -> None:
+    plant.site_file.write_text(plant.site_file.read_text() + "  allow_partial: true\n")
+    load(plant, instance, "pi_points")
+    if deleted is not None:
+        plant.delete_tag(deleted)
+    result = load(plant, instance, "pi_timeseries", **run)
+    assert result.success
+    [check] = result.get_asset_check_evaluations()
+    assert check.passed is (deleted is None)
+    unread = [(record.data["partition"], record.data["tag"]) for record in check.metadata["pi/unread_tags"].records]
+    assert unread == ([] if deleted is None else [(f"{DAYS[0]}|pumps", deleted)])
+
+
 def test_a_server_that_is_down_is_asked_once_and_not_for_every_partition(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, instance: dg.DagsterInstance
 ) -> None:

@@ -110,6 +110,12 @@ def failed_tags_table(failed_tags: Iterable[FailedTag]) -> dg.MetadataValue:
     return _table([{"tag": tag.tag_name, "reason": tag.error, "WebID": tag.tag_webid} for tag in failed_tags])
 
 
+def unread_tags_table(unread: Iterable[tuple[str, FailedTag]]) -> dg.MetadataValue:
+    """The tags that loaded partitions lack, and why."""
+    rows = [{"partition": key, "tag": tag.tag_name, "reason": tag.error} for key, tag in unread]
+    return _table(rows, columns=("partition", "tag", "reason"))
+
+
 def _traffic(traffic: Traffic) -> Metadata:
     return {
         "load/requests": dg.MetadataValue.int(traffic.requests),

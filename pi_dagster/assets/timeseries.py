@@ -13,7 +13,7 @@ from pi_dagster.assets.failures import (
     errors_told_plainly,
     partitions_failure,
 )
-from pi_dagster.assets.metadata import table_metadata, window_metadata
+from pi_dagster.assets.metadata import table_metadata, unread_tags_table, window_metadata
 from pi_dagster.automation.partitions import (
     build_timeseries_partitions,
     is_range_run,
@@ -21,10 +21,13 @@ from pi_dagster.automation.partitions import (
     run_keys,
     split_partition_key,
 )
+from pi_dagster.ingest.report import FailedTag
 from pi_dagster.ingest.timeseries import load_partition
 from pi_dagster.lake.schemas import PI_TIMESERIES
 from pi_dagster.resources import SiteResources
 from pi_dagster.site import Site
+
+EVERY_TAG_READ = "every_tag_read"
 
 DESCRIPTION = """
 The recorded values: **one row for each event in the PI archive**, exactly as it is there (nothing interpolated).
@@ -60,12 +63,25 @@ def build_pi_timeseries(
         kinds={"python", "deltalake"},
         description=DESCRIPTION,
         metadata={**table_metadata(PI_TIMESERIES, site.lake), "dagster/column_lineage": _lineage(points.key)},
+        check_specs=[
+            dg.AssetCheckSpec(
+                EVERY_TAG_READ,
+                asset=[*site.asset_key_prefix, PI_TIMESERIES.name],
+                description=(
+                    "Every tag of the loaded partitions was read whole. Can only fail where the site says "
+                    "`allow_partial`: then the other tags are loaded, and the unread ones keep their old rows."
+                ),
+            )
+        ],
         pool=resources.pool,
         required_resource_keys=resources.keys,
     )
-    def pi_timeseries(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
+    def pi_timeseries(
+        context: dg.AssetExecutionContext,
+    ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         keys = run_keys(context, partitions)
         failed: list[FailedPartition] = []
+        unread: list[tuple[str, FailedTag]] = []
         with errors_told_plainly(), resources.server(context).open() as source:
             lake = resources.lake(context).open()
             for position, key in enumerate(keys):
@@ -83,6 +99,7 @@ def build_pi_timeseries(
                     f"{key}: {report.rows:,} rows of {report.tags:,} tags in {report.seconds:.1f} s "
                     f"({position + 1} of {len(keys)})"
                 )
+                unread += [(key, tag) for tag in report.failed_tags]
                 if is_range_run(context):
                     context.log_event(
                         dg.AssetMaterialization(
@@ -96,6 +113,9 @@ def build_pi_timeseries(
                     yield dg.MaterializeResult(metadata=window_metadata(report))
         if failed:
             raise partitions_failure(failed, not_tried=(), loaded=len(keys) - len(failed))
+        yield dg.AssetCheckResult(
+            check_name=EVERY_TAG_READ, passed=not unread, metadata={"pi/unread_tags": unread_tags_table(unread)}
+        )
 
     return pi_timeseries
 
