@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -79,7 +80,7 @@ def serving(script: Script) -> Iterator[str]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.server_address[1]}/piwebapi"
@@ -340,3 +341,22 @@ def test_requests_a_second_are_limited_over_all_threads() -> None:
             for thread in threads:
                 thread.join()
     assert time.monotonic() - begun >= 10 / 20
+
+
+def test_a_login_is_never_taken_from_a_netrc_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login somebody password secret\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    script = Script(answer())
+    get(script)
+    assert "Authorization" not in script.requests[0][2]
+
+
+def test_a_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    proxy = Script(answer(200, b"by way of the proxy"))
+    with serving(proxy) as proxy_url:
+        monkeypatch.setenv("http_proxy", proxy_url.removesuffix("/piwebapi"))
+        monkeypatch.delenv("no_proxy", raising=False)
+        with Transport(ServerSettings(url="http://pi.example.com/piwebapi"), retry=QUICK) as transport:
+            assert transport.get("x", [], bytes) == b"by way of the proxy"
+    assert proxy.requests[0][1] == "http://pi.example.com/piwebapi/x"

@@ -7,6 +7,7 @@ of a 200 (error handling, docs.aveva.com/bundle/pi-web-api-reference/page/help/t
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -121,9 +122,11 @@ class Transport:
             max_in_flight=settings.max_requests_in_flight, max_per_second=settings.max_requests_per_second
         )
         self._session = requests.Session()
+        # `requests` would look at the environment again for every request, and take a login from ~/.netrc.
+        self._session.trust_env = False
+        self._session.proxies = requests.utils.get_environ_proxies(settings.url)
         self._session.auth = request_auth(settings.login)
-        if settings.ca_bundle is not None:
-            self._session.verify = settings.ca_bundle
+        self._session.verify = settings.ca_bundle or _ca_bundle_of_environment() or True
         self._session.headers.update(
             {
                 "Accept": "application/json",
@@ -317,6 +320,10 @@ class Transport:
             )
         hint = " The object does not exist, or this login may not read it." if status in (403, 404) else ""
         return RequestRefusedError(f"{self._url} refused the request ({status}: {said}).{hint}", status=status)
+
+
+def _ca_bundle_of_environment() -> str | None:
+    return os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
 
 
 def error_text(body: bytes) -> str:
