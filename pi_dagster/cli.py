@@ -60,8 +60,8 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print the facts as one
 
 def main() -> None:
     """Run the command line."""
-    # As `dagster dev` does, so that both know the same passwords.
-    load_dotenv(Path.cwd() / ".env")
+    # As `dagster dev` does, where the file wins too: both have to look at the same site with the same passwords.
+    load_dotenv(Path.cwd() / ".env", override=True)
     app()
 
 

@@ -65,7 +65,7 @@ def serve_ui(home: Path, *, on_ready: Callable[[str], None]) -> None:
     """Serve the UI of the site that the environment names until this process is interrupted.
 
     Args:
-        home: a prepared DAGSTER_HOME.
+        home: a prepared DAGSTER_HOME, as an absolute path.
         on_ready: told the UI's address as soon as it answers.
 
     Raises:
@@ -75,9 +75,11 @@ def serve_ui(home: Path, *, on_ready: Callable[[str], None]) -> None:
     log = home / "dagster_dev.log"
     command = [sys.executable, "-m", "dagster", "dev", "--workspace", str(home / "workspace.yaml")]
     with log.open("w") as output:
-        # Its own session: Ctrl-C in the terminal then reaches only this process, which stops it in order.
+        # In its home, as Dagster lets the .env of the current folder win over the environment, and that names
+        # somebody's real plant. Its own session: Ctrl-C then reaches only this process, which stops it in order.
         child = subprocess.Popen(
             [*command, "--host", "127.0.0.1", "--port", str(port)],
+            cwd=home,
             env={**os.environ, "DAGSTER_HOME": str(home)},
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -130,6 +130,7 @@ def test_every_value_of_the_skab_files_is_in_the_table(tmp_path: Path) -> None:
 
 def test_the_ui_is_served_on_the_demos_site_and_stops_with_the_server(tmp_path: Path) -> None:
     write_skab_file(tmp_path / "data")
+    (tmp_path / ".env").write_text("PI_DAGSTER_SITE=plant1.yaml\nPI_WEB_API_URL=https://pi.example.com/piwebapi\n")
     with subprocess.Popen(
         [*COMMAND, "demo", "--data", "data", "--ui"],
         cwd=tmp_path,
