@@ -48,7 +48,7 @@ def test_the_names_in_the_ui_do_not_change_by_accident(default_definitions: dg.D
         "pi_timeseries_schedule": ("*/5 * * * *", "UTC", "STOPPED"),
     }
     assert set(repository.get_top_level_resources()) == {"pi_server", "lake"}
-    assert {graph.get(key).pools.pop() for key in graph.materializable_asset_keys} == {"pi_web_api"}
+    assert {graph.get(key).pools.pop() for key in graph.materializable_asset_keys} == {"pi_web_api_127_0_0_1_5450"}
 
 
 def test_partitions_are_days_up_to_today_times_tag_groups(default_definitions: dg.Definitions) -> None:

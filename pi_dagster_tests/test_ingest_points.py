@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pi_dagster.ingest.errors import NoTagsError
+from pi_dagster.ingest.errors import LakeOfAnotherServerError, NoTagsError
 from pi_dagster.ingest.points import refresh_points
 from pi_dagster.ingest.report import PointsReport
 from pi_dagster.ingest.source import open_source
@@ -144,3 +144,13 @@ def test_more_tags_than_a_page_are_all_listed(tmp_path: Path) -> None:
             tag_groups=(TagGroup(name="all", tag_filter="*"),),
         )
         assert refresh(site).tags == 25_000
+
+
+def test_a_lake_belongs_to_one_data_archive(site: Site, base: MemoryBase) -> None:
+    """Else each site would take the other's tags for deleted."""
+    refresh(site)
+    with Simulator(archive=Archive(base, server_name="SOUTH")).serve() as south:
+        other = site.model_copy(update={"server": ServerSettings(url=south.url)})
+        with pytest.raises(LakeOfAnotherServerError, match=r"holds the tags of the Data Archive PISIM.*is SOUTH"):
+            refresh(other)
+    assert all(row["is_active"] for row in rows(site).values())

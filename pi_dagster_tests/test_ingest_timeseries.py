@@ -202,3 +202,16 @@ def test_the_report_counts_what_was_read(listed: Site, simulator: RunningSimulat
     assert (report.bad_rows, report.tags, report.tags_with_events) == (1, 3, 3)
     assert report.traffic.requests >= 2
     assert report.sample.num_rows == 10
+
+
+def test_a_group_whose_tags_are_all_gone_fails_and_keeps_its_rows(listed: Site, base: MemoryBase) -> None:
+    """A login that lost its rights looks like this; a green partition without rows would hide it."""
+    load(listed)
+    base.add(Point(id=4, name="OTHER", point_type="Float64", created=DAY))
+    for number in (1, 2, 3):
+        base.drop(number)
+    with open_source(listed.server) as source:
+        refresh_points(listed, source, Lake(listed.lake.uri), run_id="test")
+    with pytest.raises(NoTagsError, match="no longer lists the 3 that did"):
+        load(listed)
+    assert table(listed).count() == 72

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
-from pi_dagster.automation.partitions import partition_key
+from pi_dagster.automation.partitions import partition_key, range_tags
+from pi_dagster.automation.schedules import LOAD_TAG
 from pi_dagster.factory import build_pi_definitions
 from pi_dagster.site import Site
 
@@ -33,20 +34,25 @@ def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
         yield instance
 
 
-def tick(site: Site, instance: dg.DagsterInstance) -> list[tuple[str, str, str]]:
-    """The asset and the first and last partition of each run that a tick now asks for."""
+def run_requests(site: Site, instance: dg.DagsterInstance, at: datetime | None = None) -> Sequence[dg.RunRequest]:
+    """What a tick, now or at that instant, asks for."""
     repository = build_pi_definitions(site).get_repository_def()
     context = dg.build_schedule_context(
-        instance=instance, scheduled_execution_time=datetime.now(timezone.utc), repository_def=repository
+        instance=instance, scheduled_execution_time=at or datetime.now(timezone.utc), repository_def=repository
     )
-    requests = repository.get_schedule_def("pi_timeseries_schedule").evaluate_tick(context).run_requests or []
+    prefix = "".join(f"{part}_" for part in site.asset_key_prefix)
+    return repository.get_schedule_def(f"{prefix}pi_timeseries_schedule").evaluate_tick(context).run_requests or []
+
+
+def tick(site: Site, instance: dg.DagsterInstance, at: datetime | None = None) -> list[tuple[str, str, str]]:
+    """The asset and the first and last partition of each run that a tick asks for."""
     return [
         (
             request.asset_selection[0].to_user_string() if request.asset_selection else "",
             request.tags.get("dagster/asset_partition_range_start", ""),
             request.tags.get("dagster/asset_partition_range_end", ""),
         )
-        for request in requests
+        for request in run_requests(site, instance, at)
     ]
 
 
@@ -105,18 +111,91 @@ def test_nothing_is_asked_for_while_an_earlier_tick_is_still_being_loaded(
 ) -> None:
     instance.report_runless_asset_event(dg.AssetMaterialization("pi_points"))
     job = build_pi_definitions(site).get_repository_def().get_job("load_pi_timeseries")
-    for what in ("pi: today", "pi: closed day"):
-        instance.create_run_for_job(job, tags={"pi/load": what}, status=dg.DagsterRunStatus.STARTED)
+    for what in ("today", "closed day"):
+        instance.create_run_for_job(job, tags={LOAD_TAG: f"pi_timeseries: {what}"}, status=dg.DagsterRunStatus.STARTED)
     assert tick(site, instance) == []
 
 
-def test_a_day_that_failed_is_left_to_a_person(site: Site, instance: dg.DagsterInstance) -> None:
+def fail(site: Site, instance: dg.DagsterInstance, day: date, group: str) -> None:
+    """Let a partition fail, as the server of the site does not exist."""
+    job = build_pi_definitions(site).get_repository_def().get_job("load_pi_timeseries")
+    key = partition_key(day, group)
+    assert not job.execute_in_process(instance=instance, partition_key=key, raise_on_error=False).success
+
+
+def test_a_group_that_failed_waits_while_others_were_never_loaded(site: Site, instance: dg.DagsterInstance) -> None:
     instance.report_runless_asset_event(dg.AssetMaterialization("pi_points"))
     oldest = site.start_date
-    job = build_pi_definitions(site).get_repository_def().get_job("load_pi_timeseries")
-    key = partition_key(oldest, "b")
-    assert not job.execute_in_process(instance=instance, partition_key=key, raise_on_error=False).success
+    fail(site, instance, oldest, "b")
     assert tick(site, instance)[1:] == [
         ("pi_timeseries", f"{oldest}|a", f"{oldest}|a"),
         ("pi_timeseries", f"{oldest}|c", f"{oldest}|c"),
     ]
+
+
+def load_all_but(site: Site, instance: dg.DagsterInstance, left_out: set[tuple[date, str]]) -> None:
+    instance.report_runless_asset_event(dg.AssetMaterialization("pi_points"))
+    for day in (site.start_date, site.start_date + timedelta(days=1)):
+        for group in ("a", "b", "c"):
+            if (day, group) not in left_out:
+                report(instance, day, group, complete=True)
+
+
+def test_when_the_rest_is_loaded_a_failed_day_is_tried_again_but_not_at_every_tick(
+    site: Site, instance: dg.DagsterInstance
+) -> None:
+    oldest = site.start_date
+    load_all_but(site, instance, {(oldest, "b")})
+    fail(site, instance, oldest, "b")
+    assert tick(site, instance)[1:] == [("pi_timeseries", f"{oldest}|b", f"{oldest}|b")]
+    job = build_pi_definitions(site).get_repository_def().get_job("load_pi_timeseries")
+    tags = {LOAD_TAG: "pi_timeseries: failed day"}
+    instance.create_run_for_job(job, tags=tags, status=dg.DagsterRunStatus.FAILURE)
+    assert tick(site, instance)[1:] == []
+
+
+def test_a_day_that_lacks_a_tag_is_tried_again_like_one_that_failed(site: Site, instance: dg.DagsterInstance) -> None:
+    oldest = site.start_date
+    load_all_but(site, instance, {(oldest, "c")})
+    partial = {"pi/complete": False, "pi/failed_tags": 1}
+    key = partition_key(oldest, "c")
+    instance.report_runless_asset_event(dg.AssetMaterialization("pi_timeseries", partition=key, metadata=partial))
+    assert tick(site, instance)[1:] == [("pi_timeseries", f"{oldest}|c", f"{oldest}|c")]
+
+
+def test_a_server_that_is_down_does_not_use_up_the_days_to_load(site: Site, instance: dg.DagsterInstance) -> None:
+    instance.report_runless_asset_event(dg.AssetMaterialization("pi_points"))
+    today = datetime.now(timezone.utc).date()
+    job = build_pi_definitions(site).get_repository_def().get_job("load_pi_timeseries")
+    tags = {LOAD_TAG: "pi_timeseries: today", **range_tags(today, "a", "c")}
+    for _ in range(3):
+        assert not job.execute_in_process(instance=instance, tags=tags, raise_on_error=False).success
+        assert tick(site, instance) == [("pi_timeseries", f"{today}|a", f"{today}|c")]
+
+
+def test_a_day_waits_for_a_list_of_tags_from_after_it(site: Site, instance: dg.DagsterInstance) -> None:
+    """A tag that was made yesterday is not in yesterday's list, and a closed day is read only once."""
+    instance.report_runless_asset_event(dg.AssetMaterialization("pi_points"))
+    yesterday = site.start_date + timedelta(days=1)
+    for group in ("a", "b", "c"):
+        report(instance, site.start_date, group, complete=True)
+        report(instance, yesterday, group, complete=True)
+    tomorrow = datetime.now(timezone.utc) + timedelta(days=1)
+    assert tick(site, instance, at=tomorrow) == [
+        ("pi_timeseries", f"{tomorrow.date()}|a", f"{tomorrow.date()}|c"),
+        ("pi_points", "", ""),
+    ]
+
+
+def test_today_comes_first_in_the_queue(site: Site, instance: dg.DagsterInstance) -> None:
+    instance.report_runless_asset_event(dg.AssetMaterialization("pi_points"))
+    priorities = [request.tags.get("dagster/priority") for request in run_requests(site, instance)]
+    assert priorities == ["1", None]
+
+
+def test_two_sites_of_one_name_do_not_wait_for_each_other(site: Site, instance: dg.DagsterInstance) -> None:
+    north = site.model_copy(update={"asset_key_prefix": ("north",)})
+    instance.report_runless_asset_event(dg.AssetMaterialization("pi_points"))
+    instance.report_runless_asset_event(dg.AssetMaterialization(["north", "pi_points"]))
+    loads = [{request.tags[LOAD_TAG] for request in run_requests(one, instance)} for one in (site, north)]
+    assert loads[0].isdisjoint(loads[1])

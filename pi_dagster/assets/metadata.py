@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 import dagster as dg
 import pyarrow as pa
 
-from pi_dagster.automation.partitions import COMPLETE
+from pi_dagster.automation.partitions import COMPLETE, FAILED_TAGS
 from pi_dagster.ingest.report import FailedTag, PointsReport, Traffic, WindowReport
 from pi_dagster.lake.location import Lake
 from pi_dagster.lake.schemas import TableDefinition, column_descriptions
@@ -51,7 +51,7 @@ def window_metadata(report: WindowReport) -> Metadata:
         COMPLETE: dg.MetadataValue.bool(report.complete),
         "pi/tags": dg.MetadataValue.int(report.tags),
         "pi/tags_with_events": dg.MetadataValue.int(report.tags_with_events),
-        "pi/failed_tags": dg.MetadataValue.int(len(report.failed_tags)),
+        FAILED_TAGS: dg.MetadataValue.int(len(report.failed_tags)),
         "pi/rows_by_type": _counts(report.rows_by_type, "value holds"),
         "pi/bad_share": dg.MetadataValue.float(_share(report.bad_rows, report.rows)),
         "pi/questionable_share": dg.MetadataValue.float(_share(report.questionable_rows, report.rows)),

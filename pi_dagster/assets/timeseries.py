@@ -21,6 +21,7 @@ from pi_dagster.automation.partitions import (
     run_keys,
     split_partition_key,
 )
+from pi_dagster.automation.schedules import STOPPED_TAG
 from pi_dagster.ingest.report import FailedTag
 from pi_dagster.ingest.timeseries import load_partition
 from pi_dagster.lake.schemas import PI_TIMESERIES
@@ -93,6 +94,7 @@ def build_pi_timeseries(
                     failed.append(FailedPartition(key, error))
                     if isinstance(error, PARTITION_ERRORS):
                         continue
+                    context.instance.add_run_tags(context.run.run_id, {STOPPED_TAG: key})
                     loaded = position + 1 - len(failed)
                     raise partitions_failure(failed, not_tried=keys[position + 1 :], loaded=loaded) from error
                 context.log.info(

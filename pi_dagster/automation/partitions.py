@@ -13,7 +13,10 @@ DATE = "date"
 TAG_GROUP = "tag_group"
 
 COMPLETE = "pi/complete"
-"""Metadata of a materialization: true when it reached the end of its day, false for one of today."""
+"""Metadata of a materialization: true when it holds its day to the end, for every tag."""
+
+FAILED_TAGS = "pi/failed_tags"
+"""Metadata of a materialization: how many tags of the partition could not be read."""
 
 RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"

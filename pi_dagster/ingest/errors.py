@@ -27,6 +27,10 @@ class NoTagsError(IngestError):
     """A tag group without tags, or a server that lists none: nearly always a wrong filter or a missing right."""
 
 
+class LakeOfAnotherServerError(IngestError):
+    """Two Data Archives in one lake would take each other's tags for deleted."""
+
+
 class TagsFailedError(IngestError):
     """Tags that could not be read whole, while the site does not allow partial partitions.
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pi_dagster.ingest.errors import NoTagsError
+from pi_dagster.ingest.errors import LakeOfAnotherServerError, NoTagsError
 from pi_dagster.ingest.groups import TagAssigner
 from pi_dagster.ingest.report import PointsReport, Traffic
 from pi_dagster.lake import Lake, PointsTable
@@ -38,7 +38,8 @@ def refresh_points(site: Site, source: PIWebAPISource, lake: Lake, *, run_id: st
         run_id: kept in the commit's metadata.
 
     Raises:
-        NoTagsError: the server lists no tag, although there were some before, or none was ever listed.
+        NoTagsError: the server lists no tag.
+        LakeOfAnotherServerError: pi_points holds tags of another Data Archive.
         PIWebAPIError: the server cannot be read from.
         LakeError: the table cannot be written.
     """
@@ -47,6 +48,12 @@ def refresh_points(site: Site, source: PIWebAPISource, lake: Lake, *, run_id: st
     table = PointsTable.open(lake)
     previous = {row["tag_webid"]: row for row in table.read().to_pylist()}
     data_server = source.data_server().name
+    others = {row["data_server"] for row in previous.values()} - {data_server}
+    if others:
+        raise LakeOfAnotherServerError(
+            f"The lake {lake.uri} holds the tags of the Data Archive {', '.join(sorted(others))}, and the site's is "
+            f"{data_server}. A lake belongs to one Data Archive: give each site a `lake.uri` of its own."
+        )
     now = datetime.now(timezone.utc)
     rows = _rows(source.list_points(), previous, TagAssigner(site.tag_groups), data_server=data_server, now=now)
     listed = [row for row in rows if row["is_active"]]

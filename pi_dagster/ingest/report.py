@@ -50,7 +50,7 @@ class WindowReport:
     watermark: datetime
     """The instant up to which the partition is complete, except for its failed tags."""
     complete: bool
-    """True when the window reaches the end of its day."""
+    """True when the window reaches the end of its day and every tag was read."""
     rows: int
     tags: int
     tags_with_events: int

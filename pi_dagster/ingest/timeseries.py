@@ -73,7 +73,7 @@ def load_partition(
         tag_group=tag_group,
         window=window,
         watermark=window.end,
-        complete=window == whole_day,
+        complete=window == whole_day and not load.failed_tags,
         rows=commit.rows,
         tags=len(tags.streams),
         tags_with_events=len(load.summary.tags),
@@ -112,11 +112,13 @@ class _Tags:
         if not points.num_rows:
             raise PointsMissingError("The list of tags is empty: materialize pi_points first, then pi_timeseries.")
         group = next(group for group in site.tag_groups if tag_group in group.partition_names())
-        partitions = pa.array(group.partition_names())
-        if not points.filter(pc.is_in(points["tag_group"], partitions)).num_rows:
+        of_group = points.filter(pc.is_in(points["tag_group"], pa.array(group.partition_names())))
+        if not pc.any(of_group["is_active"]).as_py():
+            was = f"; the server no longer lists the {of_group.num_rows} that did" if of_group.num_rows else ""
             raise NoTagsError(
-                f"No tag belongs to the tag group {group.name!r} (its filter: {group.tag_filter or group.tags}). "
-                "Correct the filter, or move the group up if an earlier one takes its tags; then materialize pi_points."
+                f"No tag belongs to the tag group {group.name!r} (its filter: {group.tag_filter or group.tags}){was}. "
+                "Correct the filter or the rights of the login, or move the group up if an earlier one takes its tags, "
+                "then materialize pi_points."
             )
         rows = points.filter(pc.equal(points["tag_group"], tag_group)).sort_by("tag_webid").to_pylist()
         return cls(

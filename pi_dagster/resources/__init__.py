@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
+from urllib.parse import urlsplit
 
 import dagster as dg
 
@@ -30,7 +32,9 @@ class SiteResources:
     def of(cls, site: Site) -> SiteResources:
         """The names for this site."""
         prefix = "".join(f"{part}_" for part in site.asset_key_prefix)
-        pool = "pi_web_api" if site.name == "pi" else f"pi_{site.name}"
+        # By host, so that sites on one PI Web API server share its pool and others do not.
+        host = re.sub(r"[^A-Za-z0-9]+", "_", urlsplit(site.server.url).netloc)
+        pool = f"pi_web_api_{host}"
         return cls(server_key=f"{prefix}pi_server", lake_key=f"{prefix}lake", pool=pool)
 
     @property

@@ -1,0 +1,120 @@
+"""Which closed days still have to be loaded, as Dagster's own record of materializations and failures tells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from enum import Enum, auto
+from itertools import groupby
+
+import dagster as dg
+
+from pi_dagster.automation.partitions import COMPLETE, FAILED_TAGS, partition_key, range_tags
+from pi_dagster.site import Site
+
+
+class _State(Enum):
+    COMPLETE = auto()
+    TO_LOAD = auto()
+    FAILED = auto()
+    UNDER_WAY = auto()
+
+
+@dataclass(frozen=True)
+class DayToLoad:
+    """A closed day and those of its tag groups that are not loaded to its end, in the site's order."""
+
+    day: date
+    groups: Sequence[str]
+
+    def run_tags(self, all_groups: Sequence[str]) -> list[dict[str, str]]:
+        """Range tags, one set a run: a range covers all groups between its ends."""
+        positions = [all_groups.index(group) for group in self.groups]
+        return [range_tags(self.day, all_groups[first], all_groups[last]) for first, last in _stretches(positions)]
+
+
+@dataclass(frozen=True)
+class OpenWork:
+    """What of the days before today is not loaded.
+
+    Args:
+        next_day: the oldest day with groups that were never loaded to its end and did not fail.
+        failed: the days with groups whose last load failed, or could not read some tag, oldest first.
+    """
+
+    next_day: DayToLoad | None
+    failed: Sequence[DayToLoad]
+
+
+class ClosedDays:
+    """Looks back over the days of a site that are over.
+
+    Args:
+        site: says how far to look back.
+        timeseries: the asset pi_timeseries of the site.
+    """
+
+    def __init__(self, site: Site, timeseries: dg.AssetsDefinition) -> None:
+        self._site = site
+        self._timeseries = timeseries
+        self._state_of_event: dict[int, _State] = {}
+        """By storage id of a materialization, which never changes, so that each is read once and not every tick."""
+
+    def open_work(self, instance: dg.DagsterInstance, today: date) -> OpenWork:
+        """What is not loaded and not under way.
+
+        A day that was only loaded while it lasted is not complete: one more run has to read its last minutes.
+        """
+        groups = self._site.partition_names()
+        first = max(self._site.start_date, today - timedelta(days=self._site.incremental_window_days))
+        days = [first + timedelta(days=offset) for offset in range((today - first).days)]
+        states = self._states(instance, [partition_key(day, group) for day in days for group in groups])
+        next_day: DayToLoad | None = None
+        failed: list[DayToLoad] = []
+        for day in days:
+            in_state = {
+                state: [group for group in groups if states[partition_key(day, group)] is state] for state in _State
+            }
+            if in_state[_State.TO_LOAD] and next_day is None:
+                next_day = DayToLoad(day, in_state[_State.TO_LOAD])
+            if in_state[_State.FAILED]:
+                failed.append(DayToLoad(day, in_state[_State.FAILED]))
+        return OpenWork(next_day, failed)
+
+    def _states(self, instance: dg.DagsterInstance, keys: Sequence[str]) -> dict[str, _State]:
+        asset, partitions = self._timeseries.key, self._timeseries.partitions_def
+        assert partitions is not None
+        status = instance.get_status_by_partition(asset, keys, partitions) or {}
+        latest = instance.get_latest_storage_id_by_partition(asset, dg.DagsterEventType.ASSET_MATERIALIZATION)
+        self._learn(instance, [latest[key] for key in keys if key in latest])
+        states: dict[str, _State] = {}
+        for key in keys:
+            state = self._state_of_event.get(latest[key], _State.TO_LOAD) if key in latest else _State.TO_LOAD
+            if state is not _State.COMPLETE and status.get(key) == dg.AssetPartitionStatus.IN_PROGRESS:
+                state = _State.UNDER_WAY
+            elif state is not _State.COMPLETE and status.get(key) == dg.AssetPartitionStatus.FAILED:
+                state = _State.FAILED
+            states[key] = state
+        return states
+
+    def _learn(self, instance: dg.DagsterInstance, events: Sequence[int]) -> None:
+        unknown = [event for event in events if event not in self._state_of_event]
+        if not unknown:
+            return
+        wanted = dg.AssetRecordsFilter(self._timeseries.key, storage_ids=unknown)
+        for record in instance.fetch_materializations(wanted, limit=len(unknown)).records:
+            materialization = record.asset_materialization
+            told = {name: value.value for name, value in materialization.metadata.items()} if materialization else {}
+            if told.get(FAILED_TAGS):
+                state = _State.FAILED
+            else:
+                state = _State.COMPLETE if told.get(COMPLETE) else _State.TO_LOAD
+            self._state_of_event[record.storage_id] = state
+
+
+def _stretches(positions: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """First and last of each run of positions without a gap."""
+    for _, stretch in groupby(enumerate(positions), key=lambda pair: pair[1] - pair[0]):
+        members = [position for _, position in stretch]
+        yield members[0], members[-1]
