@@ -1,0 +1,1 @@
+"""Benchmarks: what the pipeline costs, measured against a simulator in a process of its own."""
