@@ -10,6 +10,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
+from pi_dagster.components.plain_words import LETTERS_OF_PATTERN
 from pi_dagster.components.site_file import SiteFileError, load_site
 from pi_dagster.site import AnonymousLogin, BasicLogin, SettingsModel, Site
 
@@ -30,6 +31,9 @@ attributes:
     - name: pumps
       tags: ["0001", PMP2]
 """
+
+
+LOGIN = "login: {kind: basic, username: me, password_env: PI_PASSWORD}"
 
 
 def load(folder: Path, text: str) -> Site:
@@ -77,7 +81,51 @@ def test_a_tag_name_made_of_digits_stays_a_text(tmp_path: Path) -> None:
         ("2026-01-01", "2126-01-01", "defs.yaml:8:3: setting `start_date`: start_date 2126-01-01 is in the future"),
         ("/piwebapi", "/", "defs.yaml:4:5: setting `server.url`: 'https://pi.example.com/' does not end in /piwebapi"),
         ("pumps", "boilers", "defs.yaml:9:3: setting `tag_groups`: two tag groups are named 'boilers'"),
-        ("kind: basic", "kind: basci", "defs.yaml:5:5: setting `server.login`: Input tag 'basci'"),
+        (
+            LOGIN,
+            "login: {kind: kerberos}",
+            "`server.login`: there is no login kind 'kerberos'; known are 'anonymous',",
+        ),
+        (LOGIN, "login: {username: me}", "defs.yaml:5:5: setting `server.login`: say of which `kind` the login is."),
+        (LOGIN, "login: basic", "setting `server.login`: write its settings as `name: value` lines."),
+        (
+            "PI_PASSWORD",
+            "hunter 2",
+            "`server.login.password_env`: this is the name of an environment variable, not",
+        ),
+        (
+            "  lake:\n    uri: /data/pi",
+            "  lake: /data/pi",
+            "setting `lake`: write its settings as `name: value` lines",
+        ),
+        ("/data/pi", '""', "defs.yaml:7:5: setting `lake.uri`: must not be empty."),
+        ("uri: /data/pi", "uri:", "defs.yaml:7:5: setting `lake.uri`: has no value."),
+        ("2026-01-01", "01.02.2026", "defs.yaml:8:3: setting `start_date`: write a date like 2026-01-01."),
+        ("2026-01-01", "2026-13-01", "defs.yaml:8:3: setting `start_date`: write a date like 2026-01-01."),
+        (
+            "name: boilers",
+            "name: the boilers",
+            "`tag_groups[0].name`: use only letters A to Z, digits and _ . - and",
+        ),
+        ("name: boilers", f"name: {'x' * 65}", "`tag_groups[0].name`: must not have more than 64 characters."),
+        ("name: boilers", "name: 5", "`tag_groups[0].name`: write a text, and put it in quotes where it looks like"),
+        ('["0001", PMP2]', "[]", "`tag_groups[1].tags`: must not be empty; name at least one."),
+        ('["0001", PMP2]', "PMP2", "`tag_groups[1].tags`: write a list, such as [a, b]."),
+        ("BLR*", "BLR*\n      shards: many", "`tag_groups[0].shards`: write a whole number."),
+        ("BLR*", "BLR*\n      shards: 0", "`tag_groups[0].shards`: must be at least 1."),
+        ("BLR*", "BLR*\n      shards: 5000", "`tag_groups[0].shards`: must not be more than 1000."),
+        ("  lake:", "    compress: perhaps\n  lake:", "`server.compress`: write true or false."),
+        (
+            "  lake:",
+            "    max_requests_per_second: 0\n  lake:",
+            "`server.max_requests_per_second`: must be more than 0",
+        ),
+        ("  lake:", "    read_mode: stream\n  lake:", "`server.read_mode`: known are 'streamset' or 'batch'."),
+        ("BLR*", "*", "defs.yaml:11:19: this is not valid YAML: a * at the beginning of a value means something else"),
+        ("BLR*", "*FLAME", "; put it in quotes"),
+        ("username: me", r'username: "PLANT\svc"', "; put a value with a backslash in single quotes"),
+        ("username: me", "username: @me", "; put the value in quotes"),
+        ("/data/pi", "{{ env.LAKE }}", 'put templates in quotes, like "{{ env.NAME }}".'),
         ("attributes:", "atributes:", "defs.yaml:2:1: `atributes` does not belong here; did you mean `attributes`?"),
         ("PISystemComponent", "Pump", "defs.yaml:1:1: the `type` of a site is pi_dagster.components.PISystemComponent"),
         ("  tag_groups:", " tag_groups:", "defs.yaml:9:2: this is not valid YAML"),
@@ -85,6 +133,30 @@ def test_a_tag_name_made_of_digits_stays_a_text(tmp_path: Path) -> None:
 )
 def test_a_mistake_is_told_with_its_line_and_column(tmp_path: Path, old: str, new: str, expected: str) -> None:
     assert expected in refusal(tmp_path, old, new)
+
+
+@pytest.mark.parametrize("cron", ["99 * * * *", "a * * * *", "*/0 * * * *", "0 0 31 2 *"])
+def test_a_schedule_that_dagster_would_refuse_is_refused(tmp_path: Path, cron: str) -> None:
+    told = refusal(tmp_path, "  start_date", f'  schedules:\n    timeseries: "{cron}"\n  start_date')
+    assert told.startswith(f"defs.yaml:9:5: setting `schedules.timeseries`: {cron!r} is no time that ever comes")
+
+
+def test_a_list_whose_every_item_is_wrong_is_not_called_empty(tmp_path: Path) -> None:
+    assert "empty" not in refusal(tmp_path, '["0001", PMP2]', "[1, 2]")
+
+
+def patterns_in(schema: object) -> Iterator[str]:
+    if isinstance(schema, dict):
+        yield from (value for key, value in schema.items() if key == "pattern" and isinstance(value, str))
+        for value in schema.values():
+            yield from patterns_in(value)
+    elif isinstance(schema, list):
+        for value in schema:
+            yield from patterns_in(value)
+
+
+def test_every_pattern_of_a_setting_is_told_in_words() -> None:
+    assert set(patterns_in(Site.model_json_schema())) == set(LETTERS_OF_PATTERN)
 
 
 def test_a_file_without_settings_is_refused(tmp_path: Path) -> None:

@@ -7,18 +7,19 @@ component and the command line read it through the same code, so they refuse the
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
+import dagster as dg
 import yaml
-from dagster import ResolutionContext
 from dagster_shared.yaml_utils import parse_yamls_with_source_position
 from dagster_shared.yaml_utils.source_position import SourcePosition, SourcePositionTree
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
-from pi_dagster.site import SettingsModel, Site
+from pi_dagster.components.plain_words import plain_words, yaml_in_plain_words
+from pi_dagster.site import ScheduleSettings, SettingsModel, Site
 
 COMPONENT_TYPE = "pi_dagster.components.PISystemComponent"
 """What a site file gives as its `type`."""
@@ -46,9 +47,15 @@ def load_site(path: Path) -> Site:
     try:
         documents = parse_yamls_with_source_position(text, str(path))
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
+        mark = error.context_mark if "alias" in (error.context or "") else error.problem_mark
         where = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
-        raise SiteFileError(f"{where}: this is not valid YAML: {error.problem or error.context}.") from error
+        raise SiteFileError(f"{where}: this is not valid YAML: {yaml_in_plain_words(error)}.") from error
+    except TypeError as error:
+        # What the YAML parser makes of `url: {{ env.X }}`: a mapping in a mapping's key.
+        raise SiteFileError(
+            f"{path}: this is not valid YAML: a {{ at the beginning of a value means something else in YAML; put "
+            'templates in quotes, like "{{ env.NAME }}".'
+        ) from error
     except yaml.YAMLError as error:
         raise SiteFileError(f"{path}: this is not valid YAML: {error}.") from error
     if len(documents) != 1 or not isinstance(documents[0].value, dict):
@@ -62,10 +69,10 @@ def load_site(path: Path) -> Site:
             raise SiteFileError(f"{_place(positions, (key,))}: `{key}` does not belong here; {suggestion}")
     if content.get("type") != COMPONENT_TYPE:
         raise SiteFileError(f"{_place(positions, ('type',))}: the `type` of a site is {COMPONENT_TYPE}.")
-    return site_from_attributes(content.get("attributes"), ResolutionContext.default(positions))
+    return site_from_attributes(content.get("attributes"), dg.ResolutionContext.default(positions))
 
 
-def site_from_attributes(attributes: Any, context: ResolutionContext) -> Site:
+def site_from_attributes(attributes: Any, context: dg.ResolutionContext) -> Site:
     """The site in the `attributes` of a `defs.yaml`, after its templates such as `{{ env.X }}` are filled in.
 
     Templates are filled in first and the result is checked once, so that any setting may be a template.
@@ -82,17 +89,37 @@ def site_from_attributes(attributes: Any, context: ResolutionContext) -> Site:
         raise SiteFileError(f"{_place(positions, ('attributes',))}: `attributes` must hold the site's settings.")
     rendered = _render(attributes, ("attributes",), context)
     try:
-        return Site.model_validate(rendered)
+        site = Site.model_validate(rendered)
     except ValidationError as error:
         # A misspelt name comes before the setting that is missing because of it.
         found = sorted(error.errors(include_url=False), key=lambda problem: problem["type"] != "extra_forbidden")
-        problems = [
-            _problem(problem["type"], problem["loc"], problem["msg"], attributes, positions) for problem in found
-        ]
+        problems = [_problem(problem, attributes, positions) for problem in found if not _is_consequence(problem)]
         raise SiteFileError(" ".join(problems)) from None
+    for name in ScheduleSettings.model_fields:
+        cron = getattr(site.schedules, name)
+        if not _dagster_accepts(cron):
+            place = _place(positions, ("attributes", "schedules", name))
+            raise SiteFileError(
+                f"{place}: setting `schedules.{name}`: {cron!r} is no time that ever comes, or a part of it is out of "
+                "range: minute 0-59, hour 0-23, day 1-31, month 1-12, weekday 0-6. Every five minutes is `*/5 * * * *`."
+            )
+    return site
 
 
-def _render(value: Any, path: KeyPath, context: ResolutionContext) -> Any:
+def _dagster_accepts(cron: str) -> bool:
+    try:
+        dg.ScheduleDefinition(name="probe", job_name="probe", cron_schedule=cron)
+    except dg.DagsterInvalidDefinitionError:
+        return False
+    return True
+
+
+def _is_consequence(problem: ErrorDetails) -> bool:
+    """True for a list that is empty only because every item of it was refused, which is told for each."""
+    return problem["type"] == "too_short" and bool(problem["input"])
+
+
+def _render(value: Any, path: KeyPath, context: dg.ResolutionContext) -> Any:
     if isinstance(value, Mapping):
         return {key: _render(item, (*path, key), context) for key, item in value.items()}
     if isinstance(value, list):
@@ -110,13 +137,12 @@ def _render(value: Any, path: KeyPath, context: ResolutionContext) -> Any:
         ) from error
 
 
-def _problem(
-    kind: str, loc: KeyPath, message: str, attributes: Mapping[str, Any], positions: SourcePositionTree | None
-) -> str:
+def _problem(problem: ErrorDetails, attributes: Mapping[str, Any], positions: SourcePositionTree | None) -> str:
+    kind, loc, message = problem["type"], problem["loc"], plain_words(problem)
     place = _place(positions, ("attributes", *loc))
     path = _path_in(attributes, loc)
     if not path:
-        return f"{place}: {_sentence(message)}"
+        return f"{place}: {message}."
     if kind == "extra_forbidden":
         known = sorted(name for model in _models_at(loc[:-1]) for name in model.model_fields)
         return f"{place}: there is no setting `{_name(path)}`; {_suggestion(str(loc[-1]), known)}"
@@ -125,11 +151,7 @@ def _problem(
     given = _value_at(attributes, path)
     if isinstance(given, str) and "{{" in given:
         message = f"{message} (this comes from the template {given})"
-    return f"{place}: setting `{_name(path)}`: {_sentence(message)}"
-
-
-def _sentence(message: str) -> str:
-    return re.sub(r"^Value error, ", "", message).rstrip(".") + "."
+    return f"{place}: setting `{_name(path)}`: {message}."
 
 
 def _suggestion(given: str, known: Sequence[str]) -> str:
