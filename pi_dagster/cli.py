@@ -68,7 +68,8 @@ def main() -> None:
 @app.command(epilog="Example: pi-dagster demo --lake /tmp/pi_demo")
 def demo(
     lake: Annotated[
-        Path | None,
+        # Not a Path, which would make s3://bucket/pi a folder of that name.
+        str | None,
         typer.Option(
             metavar="DIR", help="Where the Delta tables go. Default: pi_demo/lake, or pi_demo/NAME of --data."
         ),
@@ -86,16 +87,26 @@ def demo(
 
     Starts a simulated PI server, runs the real Dagster assets on it and shows what is in the tables afterwards.
     """
+    if lake is not None and "://" in lake:
+        raise typer.BadParameter(
+            f"{lake} is not a folder of this machine, and the demo loads only into one; a site's `lake.uri` may name "
+            "an object store",
+            param_hint="--lake",
+        )
     _require_simulator()
     with _errors_told_plainly():
         from pi_dagster.dagster_ui import DagsterUIError
         from pi_dagster.demo import DemoError, run_demo
+        from pi_dagster.lake import LakeNotWritableError
         from pi_dagster.simulator.files import UnreadableFolderError
 
         try:
-            run_demo(lake=lake, data=data, ui=ui, as_json=as_json)
+            run_demo(lake=Path(lake) if lake is not None else None, data=data, ui=ui, as_json=as_json)
         except UnreadableFolderError as error:
             _complain(f"Error: {error}.")
+            raise typer.Exit(USERS_MISTAKE) from None
+        except LakeNotWritableError as error:
+            _complain(f"Error: {error.reason} Choose another folder with --lake.")
             raise typer.Exit(USERS_MISTAKE) from None
         except (DemoError, DagsterUIError) as error:
             _complain(f"Error: {error}")
@@ -104,7 +115,7 @@ def demo(
 
 @app.command(epilog="Example: pi-dagster simulate --port 5450 --tags 1000")
 def simulate(
-    port: Annotated[int, typer.Option(help="Port to serve on; 0 takes a free one.")] = 5450,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to serve on; 0 takes a free one.")] = 5450,
     tags: Annotated[int, typer.Option(min=1, help="Tags of the made-up plant.")] = 200,
     seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same plant and values.")] = 1,
     data: Annotated[
@@ -113,7 +124,8 @@ def simulate(
     user: Annotated[str | None, typer.Option(metavar="NAME", help="Ask for a Basic login with this name.")] = None,
     password: Annotated[str | None, typer.Option(metavar="SECRET", help="Its password.")] = None,
     admin_port: Annotated[
-        int | None, typer.Option(help="Open the door for edits and faults on this port; 0 takes a free one.")
+        int | None,
+        typer.Option(min=0, max=65535, help="Open the door for edits and faults on this port; 0 takes a free one."),
     ] = None,
     latency_ms: Annotated[float, typer.Option(min=0, help="Milliseconds added to every answer.")] = 0.0,
     profile: Annotated[str, typer.Option(help="What the tags are like: plant, or uniform (1 Hz floats).")] = "plant",
@@ -125,6 +137,7 @@ def simulate(
     _require_simulator()
     from pi_dagster.simulator.files import UnreadableFolderError
     from pi_dagster.simulator.plant import PROFILES
+    from pi_dagster.simulator.server import PortError
     from pi_dagster.simulator.serving import serve_forever
 
     if profile not in PROFILES:
@@ -144,17 +157,18 @@ def simulate(
     except (UnreadableFolderError, ValueError) as error:
         _complain(f"Error: the simulated PI server cannot start: {error}.")
         raise typer.Exit(USERS_MISTAKE) from None
-    except (OSError, OverflowError) as error:
-        _complain(f"Error: port {port} cannot be served on ({error}). Choose another with --port; 0 takes a free one.")
+    except PortError as error:
+        option = "--port" if error.port == port else "--admin-port"
+        _complain(f"Error: {error}. Choose another with {option}; 0 takes a free one.")
         raise typer.Exit(USERS_MISTAKE) from None
 
 
 @app.command(epilog="Example: pi-dagster check --site plant1/defs.yaml")
 def check(site: SiteOption = None, as_json: JsonOption = False) -> None:
-    """Say what is there and what is wrong.
+    """Check the PI server and the lake of a site.
 
-    Connects to the site's PI server and lake: who this login is there, what it may read, the server's limits and
-    clock, whether the lake can be written. Nothing is loaded.
+    Says what is there and what is wrong: who this login is there, what it may read, the server's limits and clock,
+    whether the lake can be written. Nothing is loaded; a lake that is a folder is created where it is missing.
     """
     with _errors_told_plainly():
         loaded = _load_site(site)
@@ -215,14 +229,18 @@ def _load_site(path: Path | None) -> Site:
 @contextmanager
 def _errors_told_plainly() -> Iterator[None]:
     """End the command with the paragraph and the exit code that an expected error calls for."""
-    from pi_dagster.components.site_file import SiteFileError
-    from pi_dagster.diagnosis import EXPECTED_ERRORS, is_users_mistake
-
     try:
-        yield
-    except (SiteFileError, *EXPECTED_ERRORS) as error:
-        _complain(f"Error: {error}")
-        raise typer.Exit(USERS_MISTAKE if is_users_mistake(error) else OTHER_TROUBLE) from None
+        from pi_dagster.components.site_file import SiteFileError
+        from pi_dagster.diagnosis import EXPECTED_ERRORS, is_users_mistake
+
+        try:
+            yield
+        except (SiteFileError, *EXPECTED_ERRORS) as error:
+            _complain(f"Error: {error}")
+            raise typer.Exit(USERS_MISTAKE if is_users_mistake(error) else OTHER_TROUBLE) from None
+    except KeyboardInterrupt:
+        _complain("Interrupted.")
+        raise typer.Exit(OTHER_TROUBLE) from None
 
 
 def _require_simulator() -> None:

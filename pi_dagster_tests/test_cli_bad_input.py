@@ -204,6 +204,38 @@ def test_a_demo_into_a_lake_that_cannot_be_written(tmp_path: Path) -> None:
     assert "cannot be written" in refusal_of_a_process("demo", "--lake", tmp_path / "lake")
 
 
+def test_a_demo_into_a_lake_that_cannot_be_written_names_the_option_and_no_setting(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    told = refusal_of_a_process("demo", "--lake", tmp_path / "file" / "lake")
+    assert "--lake" in told
+    assert "lake.uri" not in told
+
+
+@pytest.mark.parametrize("lake", ["s3://bucket/pi", "file:///data/pi"])
+def test_a_demo_into_an_object_store(lake: str) -> None:
+    result = pi_dagster("demo", "--lake", lake)
+    assert result.exit_code == 2
+    assert f"Invalid value for --lake: {lake} is not a folder of this machine" in " ".join(result.stderr.split())
+
+
+@pytest.mark.parametrize("command", ["demo", "simulate"])
+def test_a_data_folder_that_is_not_there(tmp_path: Path, command: str) -> None:
+    assert f"there is no folder {tmp_path / 'nope'}." in refusal_of_a_process(command, "--data", tmp_path / "nope")
+
+
+def test_a_port_that_does_not_exist_is_told_with_its_own_option() -> None:
+    result = pi_dagster("simulate", "--port", "0", "--admin-port", "99999")
+    assert result.exit_code == 2
+    assert "'--admin-port'" in result.stderr
+
+
+def test_an_admin_port_that_is_taken(simulator: RunningSimulator) -> None:
+    port = simulator.url.split(":")[2].split("/")[0]
+    told = refusal_of_a_process("simulate", "--port", "0", "--admin-port", port)
+    assert f"Error: port {port} cannot be served on" in told
+    assert "Choose another with --admin-port" in told
+
+
 def test_a_demo_of_a_folder_without_data(tmp_path: Path) -> None:
     assert f"no CSV files in subfolders of {tmp_path}" in refusal_of_a_process("demo", "--data", tmp_path)
 

@@ -128,6 +128,26 @@ def test_every_value_of_the_skab_files_is_in_the_table(tmp_path: Path) -> None:
     assert json.loads(demo.stdout)["rows"] == expected.total()
 
 
+def test_an_interrupt_before_anything_is_loaded_is_told(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [*COMMAND, "demo"],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        # As a terminal does, which interrupts the simulator as well.
+        start_new_session=True,
+    ) as demo:
+        assert demo.stderr is not None
+        while not (tmp_path / "pi_demo" / "lake" / "pi_timeseries").exists():
+            assert demo.poll() is None
+        os.killpg(demo.pid, signal.SIGINT)
+        _, errors = demo.communicate(timeout=60)
+    assert demo.returncode == 1
+    assert errors.splitlines()[-1].startswith("Interrupted.")
+    assert "Traceback" not in errors
+
+
 def test_the_ui_is_served_on_the_demos_site_and_stops_with_the_server(tmp_path: Path) -> None:
     write_skab_file(tmp_path / "data")
     (tmp_path / ".env").write_text("PI_DAGSTER_SITE=plant1.yaml\nPI_WEB_API_URL=https://pi.example.com/piwebapi\n")

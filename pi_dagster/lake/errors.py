@@ -18,7 +18,20 @@ class LakeError(Exception):
 
 
 class LakeNotWritableError(LakeError):
-    """The lake's folder or object store cannot be written with the site's settings."""
+    """The lake's folder or object store cannot be written with the site's settings.
+
+    Args:
+        reason: what does not work, and where.
+        remedy: what to do about it in the site; left away for users who have no site to change.
+    """
+
+    def __init__(self, reason: str, remedy: str) -> None:
+        super().__init__(reason, remedy)
+        self.reason = reason
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.reason} {self.remedy}"
 
 
 class LakeAccessError(LakeError):

@@ -91,7 +91,7 @@ class Lake:
             )
             # `from None`: the original message may hold a secret.
             raise LakeNotWritableError(
-                f"The lake {self.uri} cannot be written: {self.plain_text(error)}. {remedy}"
+                f"The lake {self.uri} cannot be written: {self.plain_text(error)}.", remedy
             ) from None
 
     def plain_text(self, error: BaseException) -> str:

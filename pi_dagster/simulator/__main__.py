@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pi_dagster.simulator.files import UnreadableFolderError
 from pi_dagster.simulator.plant import PROFILES
+from pi_dagster.simulator.server import PortError
 from pi_dagster.simulator.serving import serve_forever
 
 
@@ -41,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
             latency_ms=options.latency_ms,
             profile=options.profile,
         )
-    except (UnreadableFolderError, ValueError, OSError, OverflowError) as error:
+    except (UnreadableFolderError, PortError, ValueError) as error:
         print(f"The simulator cannot start: {error}", file=sys.stderr)
         return 2
     return 0

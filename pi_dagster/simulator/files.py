@@ -40,10 +40,13 @@ class SkabBase(MemoryBase):
 
     Stamps are taken as UTC. Events of one instant keep the order of the files' paths. A point is created at
     the first row; the files tell of no `Pt Created`, so none is made up.
-    Raises `UnreadableFolderError` where there is no CSV file, or one lacks a column or holds something else.
+    Raises `UnreadableFolderError` where there is no such folder or no CSV file in it,
+    or one lacks a column or holds something else.
     """
 
     def __init__(self, folder: Path | str) -> None:
+        if not Path(folder).is_dir():
+            raise UnreadableFolderError(f"there is no folder {folder}")
         paths = sorted(Path(folder).glob("*/*.csv"))
         if not paths:
             raise UnreadableFolderError(
@@ -81,5 +84,5 @@ def _read(path: Path) -> pa.Table:
                 column_types=columns, include_columns=list(columns), null_values=[]
             ),
         )
-    except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
+    except (pa.ArrowInvalid, pa.ArrowKeyError, OSError) as error:
         raise UnreadableFolderError(f"{path} is not a SKAB file: {error}") from error

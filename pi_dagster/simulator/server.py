@@ -210,6 +210,23 @@ def _protocol(transports: dict[Any, asyncio.Transport]) -> type[asyncio.Protocol
     return RememberingProtocol
 
 
+class PortError(Exception):
+    """A port that cannot be served on.
+
+    Args:
+        port: the one that was asked for.
+        cause: what the operating system said.
+    """
+
+    def __init__(self, port: int, cause: Exception) -> None:
+        super().__init__(port, cause)
+        self.port = port
+        self.cause = cause
+
+    def __str__(self) -> str:
+        return f"port {self.port} cannot be served on ({self.cause})"
+
+
 class RunningSimulator:
     """A simulator that is being served; leave its `with` block, or `close` it, to stop.
 
@@ -247,11 +264,11 @@ class RunningSimulator:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host, port))
-        except OSError:
+        except (OSError, OverflowError) as error:
             listener.close()
             for bound in self._sockets:
                 bound.close()
-            raise
+            raise PortError(port, error) from error
         config = uvicorn.Config(
             app,
             http=protocol,
@@ -312,6 +329,6 @@ class Simulator:
             admin_port: port of the admin door, 0 for a free one; None keeps it shut.
 
         Raises:
-            OSError: a port cannot be had.
+            PortError: a port cannot be had.
         """
         return RunningSimulator(self, host=host, port=port, admin_port=admin_port)

@@ -41,7 +41,7 @@ def serve_forever(
         profile: name of the mix of generated tags (`plant.PROFILES`).
 
     Raises:
-        OSError: a port cannot be had.
+        PortError: a port cannot be had.
         UnreadableFolderError: `data` is no such folder.
         ValueError: a login without its other half.
     """

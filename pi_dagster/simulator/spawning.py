@@ -57,7 +57,8 @@ def spawned(
     environment = dict(os.environ)
     if password is not None:
         environment["PI_SIMULATOR_PASSWORD"] = password
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    # Its own session: Ctrl-C in the terminal then reaches only this process, which stops it in order.
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, start_new_session=True)
     try:
         assert process.stdout is not None
         url = process.stdout.readline().strip()
