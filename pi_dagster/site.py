@@ -92,7 +92,7 @@ class ServerSettings(SettingsModel):
     )
     max_items_per_call: int = Field(
         default=150_000,
-        ge=1,
+        ge=2,
         description="The server's configuration item MaxReturnedItemsPerCall; no request asks for more events in all.",
     )
     max_requests_in_flight: int = Field(

@@ -47,6 +47,7 @@ def mixed_archive(*, dense_tag_events: int = DENSE_TAG_EVENTS) -> Archive:
     bounds = [to_ticks(DAY) - 1, to_ticks(DAY), to_ticks(DAY), to_ticks(NEXT_DAY) - 1, to_ticks(NEXT_DAY)]
     plant.add("AT THE BOUNDS", "Int32", np.array(bounds))
     plant.add("Ünits & $igns / 100 %+#?", "Float64", plant.instants(10))
+    plant.add("NOT FINITE", "Float64", plant.instants(30), values=np.resize([np.nan, np.inf, -np.inf, 1.0, 0.5], 30))
     plant.add("FORECAST", "Float32", plant.instants(50), future=True)
     plant.add("DENSE", "Float32", plant.instants(dense_tag_events))
     return Archive(MemoryBase(plant.points, plant.events, [VALVE]))
@@ -72,6 +73,7 @@ class _Plant:
         ticks: np.ndarray,
         *,
         states: np.ndarray | None = None,
+        values: np.ndarray | None = None,
         future: bool = False,
     ) -> None:
         count = len(ticks)
@@ -96,7 +98,7 @@ class _Plant:
         self.events[point.id] = Events.of(
             point_type,
             ticks,
-            self._values(point_type, count),
+            self._values(point_type, count) if values is None else values,
             states=states,
             flags=flags,
             digital_states=VALVE.states if point_type == "Digital" else (),

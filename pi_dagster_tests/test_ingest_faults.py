@@ -16,7 +16,7 @@ from pi_dagster.ingest.report import WindowReport
 from pi_dagster.ingest.timeseries import load_partition
 from pi_dagster.lake import Lake, TimeseriesTable
 from pi_dagster.piwebapi import PIWebAPIError, PIWebAPISource
-from pi_dagster.piwebapi.errors import LoginRefusedError, ServerTroubleError
+from pi_dagster.piwebapi.errors import LoginRefusedError, RequestTimeoutError, ServerTroubleError
 from pi_dagster.piwebapi.transport import RetryPolicy
 from pi_dagster.simulator import Fault, FaultKind, RunningSimulator, Simulator, SimulatorSettings
 from pi_dagster.simulator.archive import Events, to_ticks
@@ -89,7 +89,7 @@ PASSING = {
     "missing stream": Fault(kind=FaultKind.MISSING_STREAM, count=2),
     "cut body": Fault(kind=FaultKind.CUT_BODY, count=3),
     "dropped connection": Fault(kind=FaultKind.DROPPED_CONNECTION, count=3),
-    "slow": Fault(kind=FaultKind.SLOW, count=2, seconds=3),
+    "slow": Fault(kind=FaultKind.SLOW, route="*recorded", count=2, seconds=3),
     "one in five requests": Fault(kind=FaultKind.STATUS, status=503, probability=0.2),
 }
 
@@ -181,6 +181,31 @@ def test_a_server_that_is_down_ends_the_load_and_changes_nothing(
         load(site, RetryPolicy(budget_seconds=1, first_wait_seconds=0.001, longest_wait_seconds=0.01))
     assert table(site).version == version
     assert_equals_archive(table(site).to_arrow(), expected)
+
+
+def test_many_bad_neighbours_cost_only_themselves(simulator: RunningSimulator, site: Site, expected: pa.Table) -> None:
+    """The tags of one broken interface were made one after the other, so their WebIDs are neighbours."""
+    site = site.model_copy(update={"allow_partial": True})
+    names = sorted(point.name for point in simulator.archive.points())[:15]
+    for name in names:
+        web_id = web_id_of(simulator, name)
+        simulator.faults.add(Fault(kind=FaultKind.STATUS, status=500, route="*recorded", web_id=web_id))
+    report = load(site)
+    assert sorted(tag.tag_name for tag in report.failed_tags) == names
+    others = expected.filter(pc.invert(pc.is_in(expected["tag_name"], pa.array(names))))
+    assert_equals_archive(table(site).to_arrow(), others)
+
+
+def test_a_server_that_answers_nothing_any_more_ends_the_load_soon(
+    simulator: RunningSimulator, site: Site, expected: pa.Table
+) -> None:
+    site = site.model_copy(update={"server": site.server.model_copy(update={"read_timeout_seconds": 0.2})})
+    simulator.requests.clear()
+    simulator.faults.add(Fault(kind=FaultKind.SLOW, route="*recorded", seconds=1))
+    simulator.faults.add(Fault(kind=FaultKind.SLOW, route="batch", seconds=1))
+    with pytest.raises(RequestTimeoutError):
+        load(site)
+    assert simulator.requests.total < 60
 
 
 def test_a_tag_that_fails_after_some_of_its_pages_leaves_none_of_them(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from pi_dagster.ingest.points import refresh_points
 from pi_dagster.ingest.report import PointsReport
 from pi_dagster.ingest.source import open_source
 from pi_dagster.lake import Lake, PointsTable
+from pi_dagster.piwebapi import PIWebAPISource, objects
 from pi_dagster.piwebapi.objects import DataServerNotFoundError
 from pi_dagster.simulator import RunningSimulator, Simulator
 from pi_dagster.simulator.archive import Archive, MemoryBase
@@ -104,7 +105,7 @@ def test_a_tag_that_is_gone_stays_as_inactive(site: Site, base: MemoryBase) -> N
     seen = rows(site)["PMP01.PV"]["last_seen"]
     base.drop(3)
     report = refresh(site)
-    assert (report.tags, report.gone_tags) == (len(NAMES) - 1, 1)
+    assert (report.tags, report.gone_tags) == (len(NAMES) - 1, ("PMP01.PV",))
     assert not rows(site)["PMP01.PV"]["is_active"]
     assert rows(site)["PMP01.PV"]["last_seen"] == seen
 
@@ -117,7 +118,8 @@ def test_a_renamed_tag_is_the_same_tag(site: Site, base: MemoryBase) -> None:
     after = rows(site)["BLR09.NEW"]
     assert (after["tag_webid"], after["first_seen"]) == (before["tag_webid"], before["first_seen"])
     assert after["tag_group"] == "boilers"
-    assert (report.new_tags, report.gone_tags) == (0, 0)
+    assert (report.new_tags, report.gone_tags) == (0, ())
+    assert report.moved_tags == ("BLR09.NEW: None -> boilers",)
 
 
 def test_a_login_that_suddenly_sees_nothing_deletes_nothing(site: Site, base: MemoryBase) -> None:
@@ -154,3 +156,26 @@ def test_a_lake_belongs_to_one_data_archive(site: Site, base: MemoryBase) -> Non
         with pytest.raises(LakeOfAnotherServerError, match=r"holds the tags of the Data Archive PISIM.*is SOUTH"):
             refresh(other)
     assert all(row["is_active"] for row in rows(site).values())
+
+
+def test_a_point_deleted_while_the_pages_are_read_hides_no_other(
+    site: Site, base: MemoryBase, simulator: RunningSimulator
+) -> None:
+    """It moves the points behind it up by one, and the next page passes one over."""
+    refresh(site)
+    pages = site.model_copy(update={"server": site.server.model_copy(update={"max_items_per_call": 3})})
+
+    class Deleting(PIWebAPISource):
+        """Deletes the first point once the first page has been read."""
+
+        def list_points(self, name_filter: str | None = None) -> Iterator[objects.Point]:
+            for number, listed in enumerate(super().list_points(name_filter)):
+                if number == 0 and base.point_by_id(1) is not None:
+                    base.drop(1)
+                yield listed
+
+    with Deleting(pages.server) as source:
+        report = refresh_points(pages, source, Lake(site.lake.uri), run_id="test")
+    assert report.gone_tags == ()
+    assert report.tags == len(NAMES)
+    assert refresh(site).gone_tags == (NAMES[0],)

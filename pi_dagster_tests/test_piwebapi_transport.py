@@ -21,6 +21,7 @@ import pytest
 from pi_dagster.piwebapi.errors import (
     AnswerTooLargeError,
     BrokenAnswerError,
+    CertificateError,
     ConnectionFailedError,
     LimitMismatchError,
     LoginRefusedError,
@@ -360,3 +361,39 @@ def test_a_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> 
         with Transport(ServerSettings(url="http://pi.example.com/piwebapi"), retry=QUICK) as transport:
             assert transport.get("x", [], bytes) == b"by way of the proxy"
     assert proxy.requests[0][1] == "http://pi.example.com/piwebapi/x"
+
+
+def test_after_a_refused_login_nothing_more_is_sent() -> None:
+    """Ten requests under way with an expired password would lock the account."""
+    script = Script(answer(401, b"{}"))
+    with serving(script) as url, Transport(ServerSettings(url=url), retry=QUICK) as transport:
+        for _ in range(3):
+            with pytest.raises(LoginRefusedError):
+                transport.get("x", [], bytes)
+    assert len(script.requests) == 1
+
+
+def test_a_transport_that_is_stopped_repeats_nothing() -> None:
+    script = Script(answer(503))
+    with serving(script) as url:
+        patient = RetryPolicy(budget_seconds=3600, first_wait_seconds=1000, longest_wait_seconds=1000)
+        transport = Transport(ServerSettings(url=url), retry=patient)
+        failures: list[BaseException] = []
+
+        def ask() -> None:
+            try:
+                transport.get("x", [], bytes)
+            except ServerTroubleError as error:
+                failures.append(error)
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        transport.stop()
+        thread.join(timeout=30)
+        assert len(failures) == 1
+
+
+def test_a_ca_bundle_that_is_not_there_is_named(tmp_path: Path) -> None:
+    settings = ServerSettings(url="https://127.0.0.1:1/piwebapi", ca_bundle=str(tmp_path / "ca.pem"))
+    with pytest.raises(CertificateError, match=r"server\.ca_bundle.*ca\.pem, which does not exist"):
+        Transport(settings)

@@ -20,6 +20,8 @@ from pi_dagster.site import LakeSettings
 
 Metadata = dict[str, dg.MetadataValue]
 
+_MOST_NAMED = 100
+
 
 def table_metadata(table: TableDefinition, lake: LakeSettings) -> Metadata:
     """What is known of a Delta table before anything is loaded: where it is and what its columns mean."""
@@ -45,6 +47,7 @@ def _delta_type(arrow_type: pa.DataType) -> str:
 
 def window_metadata(report: WindowReport) -> Metadata:
     """The metadata of one partition of pi_timeseries."""
+    rows_read = sum(report.rows_by_type.values())
     metadata: Metadata = {
         "dagster/partition_row_count": dg.MetadataValue.int(report.rows),
         "pi/watermark": dg.MetadataValue.timestamp(report.watermark),
@@ -53,9 +56,9 @@ def window_metadata(report: WindowReport) -> Metadata:
         "pi/tags_with_events": dg.MetadataValue.int(report.tags_with_events),
         FAILED_TAGS: dg.MetadataValue.int(len(report.failed_tags)),
         "pi/rows_by_type": _counts(report.rows_by_type, "value holds"),
-        "pi/bad_share": dg.MetadataValue.float(_share(report.bad_rows, report.rows)),
-        "pi/questionable_share": dg.MetadataValue.float(_share(report.questionable_rows, report.rows)),
-        "pi/system_state_share": dg.MetadataValue.float(_share(sum(report.rows_by_system_state.values()), report.rows)),
+        "pi/bad_share": dg.MetadataValue.float(_share(report.bad_rows, rows_read)),
+        "pi/questionable_share": dg.MetadataValue.float(_share(report.questionable_rows, rows_read)),
+        "pi/system_state_share": dg.MetadataValue.float(_share(sum(report.rows_by_system_state.values()), rows_read)),
         "pi/substituted_rows": dg.MetadataValue.int(report.substituted_rows),
         "pi/annotated_rows": dg.MetadataValue.int(report.annotated_rows),
         "load/seconds": dg.MetadataValue.float(round(report.seconds, 3)),
@@ -84,7 +87,8 @@ def points_metadata(report: PointsReport) -> Metadata:
     metadata: Metadata = {
         "pi/tags": dg.MetadataValue.int(report.tags),
         "pi/new_tags": dg.MetadataValue.int(report.new_tags),
-        "pi/gone_tags": dg.MetadataValue.int(report.gone_tags),
+        "pi/gone_tags": dg.MetadataValue.int(len(report.gone_tags)),
+        "pi/moved_tags": dg.MetadataValue.int(len(report.moved_tags)),
         "pi/tags_in_no_group": dg.MetadataValue.int(report.tags_in_no_group_count),
         "pi/tags_by_partition": _counts(report.tags_by_partition, "tag group", "tags"),
         "load/seconds": dg.MetadataValue.float(round(report.seconds, 3)),
@@ -97,6 +101,8 @@ def points_metadata(report: PointsReport) -> Metadata:
     for key, names in (
         ("pi/names_of_tags_in_no_group", report.tags_in_no_group),
         ("pi/names_of_missing_tags", report.missing_tags),
+        ("pi/names_of_gone_tags", report.gone_tags[:_MOST_NAMED]),
+        ("pi/names_of_moved_tags", report.moved_tags[:_MOST_NAMED]),
     ):
         if names:
             metadata[key] = _table([{"tag": name} for name in names])

@@ -41,6 +41,13 @@ def build_pi_points(site: Site, resources: SiteResources, *, archive: dg.AssetSp
         context.log.info(f"{report.tags:,} tags, {report.new_tags:,} of them new")
         if report.groups_without_tags:
             context.log.warning(f"Groups that no tag matches: {', '.join(report.groups_without_tags)}")
+        if report.gone_tags:
+            context.log.warning(f"{len(report.gone_tags):,} tags are no longer listed by the server; their rows stay")
+        if report.moved_tags:
+            context.log.warning(
+                f"{len(report.moved_tags):,} tags are in another tag group than before: load the days you need of both "
+                "groups again"
+            )
         if report.missing_tags:
             context.log.warning(f"Tags of the site that the server does not list: {', '.join(report.missing_tags)}")
         if report.tags_in_no_group_count:

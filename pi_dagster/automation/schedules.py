@@ -38,6 +38,12 @@ def build_points_schedule(site: Site, *, name: str, job_name: str) -> dg.Schedul
     )
 
 
+def _list_began(listed: dg.EventLogEntry) -> float:
+    """When the server was asked for the tags, in seconds since 1970; the materialization tells when that was done."""
+    took = listed.asset_materialization.metadata.get("load/seconds") if listed.asset_materialization else None
+    return listed.timestamp - (float(str(took.value)) if took is not None else 0.0)
+
+
 def build_timeseries_schedule(
     site: Site, points: dg.AssetsDefinition, timeseries: dg.AssetsDefinition, *, name: str
 ) -> dg.ScheduleDefinition:
@@ -98,7 +104,7 @@ def build_timeseries_schedule(
                 context.log.info("No closed day is asked for: the last run was stopped by the server or the lake.")
             elif work.next_day is not None:
                 day_end = datetime.combine(work.next_day.day, time(), timezone.utc) + timedelta(days=1)
-                if listed.timestamp < day_end.timestamp():
+                if _list_began(listed) < day_end.timestamp():
                     # A tag that was made during that day is in no older list, and the day is read only once.
                     request("tags", points, [{}])
                 else:

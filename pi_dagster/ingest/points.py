@@ -55,7 +55,8 @@ def refresh_points(site: Site, source: PIWebAPISource, lake: Lake, *, run_id: st
             f"{data_server}. A lake belongs to one Data Archive: give each site a `lake.uri` of its own."
         )
     now = datetime.now(timezone.utc)
-    rows = _rows(source.list_points(), previous, TagAssigner(site.tag_groups), data_server=data_server, now=now)
+    points = _list_points(source, expected={web_id for web_id, row in previous.items() if row["is_active"]})
+    rows = _rows(points, previous, TagAssigner(site.tag_groups), data_server=data_server, now=now)
     listed = [row for row in rows if row["is_active"]]
     if not listed:
         raise NoTagsError(
@@ -71,7 +72,12 @@ def refresh_points(site: Site, source: PIWebAPISource, lake: Lake, *, run_id: st
     return PointsReport(
         tags=len(listed),
         new_tags=sum(row["tag_webid"] not in previous for row in listed),
-        gone_tags=len(rows) - len(listed),
+        gone_tags=tuple(row["tag_name"] for row in rows if not row["is_active"]),
+        moved_tags=tuple(
+            f"{row['tag_name']}: {previous[row['tag_webid']]['tag_group']} -> {row['tag_group']}"
+            for row in listed
+            if row["tag_webid"] in previous and previous[row["tag_webid"]]["tag_group"] != row["tag_group"]
+        ),
         tags_by_partition={name: by_partition[name] for name in site.partition_names()},
         groups_without_tags=tuple(
             group.name for group in site.tag_groups if not any(by_partition[name] for name in group.partition_names())
@@ -87,6 +93,17 @@ def refresh_points(site: Site, source: PIWebAPISource, lake: Lake, *, run_id: st
         changed=changed,
         sample=pa.Table.from_pylist(listed[:_SAMPLE_ROWS], schema=POINTS_SCHEMA),
     )
+
+
+def _list_points(source: PIWebAPISource, *, expected: set[str]) -> list[Point]:
+    """The tags that the server lists, asked twice when one of `expected` is missing.
+
+    A point that is deleted while the pages are read moves the others up, and one is passed over at the next page.
+    """
+    points = {point.web_id: point for point in source.list_points()}
+    if not expected <= points.keys():
+        points = {point.web_id: point for point in source.list_points()} | points
+    return list(points.values())
 
 
 def _rows(

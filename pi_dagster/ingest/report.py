@@ -42,7 +42,10 @@ class Traffic:
 
 @dataclass(frozen=True, kw_only=True)
 class WindowReport:
-    """One window of one partition of pi_timeseries, committed."""
+    """One window of one partition of pi_timeseries, committed.
+
+    `rows` were committed; the other counts are of what was read, which is more where a tag failed half-way.
+    """
 
     partition_date: str
     tag_group: str
@@ -84,8 +87,11 @@ class PointsReport:
 
     tags: int
     new_tags: int
-    gone_tags: int
-    """Tags of the previous snapshot that the server no longer lists; kept with `is_active` false."""
+    gone_tags: tuple[str, ...]
+    """Names of tags of the previous snapshot that the server no longer lists; kept with `is_active` false."""
+    moved_tags: tuple[str, ...]
+    """Tags that fall into another partition than before, as `name: old -> new`. What was loaded of them stays in the
+    old partition until that is loaded again, and their past comes into the new one when that is."""
     tags_by_partition: Mapping[str, int]
     """Active tags by partition name; every partition of the site is a key."""
     groups_without_tags: tuple[str, ...]
@@ -98,5 +104,5 @@ class PointsReport:
     seconds: float
     table_version: int
     changed: bool
-    """False when the snapshot equals the previous one and no new table version was written."""
+    """False when the snapshot equals the previous one, but for when the tags were last seen."""
     sample: pa.Table

@@ -17,19 +17,25 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pi_dagster.piwebapi.decode import Stream, decode_batch, decode_stream, decode_streamset, event_table, value_errors
+from pi_dagster.piwebapi.decode import (
+    Stream,
+    decode_batch,
+    decode_stream,
+    decode_streamset,
+    event_table,
+    stream_trouble,
+)
 from pi_dagster.piwebapi.errors import (
     BrokenAnswerError,
     LimitMismatchError,
     PIWebAPIError,
-    RequestRefusedError,
     ServerTroubleError,
     StreamMissingError,
 )
 from pi_dagster.piwebapi.planning import Request
-from pi_dagster.piwebapi.transport import ABOVE_LIMIT, Parameters, Transport, reason_in
+from pi_dagster.piwebapi.transport import Parameters, Transport, error_of_status, reason_in
 from pi_dagster.site import ServerSettings
-from pi_dagster.webid import InvalidWebIdError, WebId
+from pi_dagster.webid import WebId
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _EVENT_FIELDS = ("Timestamp", "Value", "Good", "Questionable", "Substituted", "Annotated", "Errors")
@@ -93,7 +99,7 @@ def fetch(request: Request, transport: Transport, settings: ServerSettings, deco
         return transport.get("streamsets/recorded", parameters, partial(_decoded, _parse_streamset, request, decoder))
     fields = [("selectedFields", ";".join(_STREAM_FIELDS))] if settings.select_fields else []
     resources = [(web_id, f"streams/{web_id}/recorded", [*query, *fields]) for web_id in request.web_ids]
-    return transport.batch(resources, partial(_decoded, _parse_batch, request, decoder))
+    return transport.batch(resources, partial(_decoded, partial(_parse_batch, transport.url), request, decoder))
 
 
 def format_instant(microseconds: int) -> str:
@@ -135,7 +141,7 @@ def _parse_streamset(body: bytes, request: Request) -> Answer:
     return _answer(body, request, found, troubles)
 
 
-def _parse_batch(body: bytes, request: Request) -> Answer:
+def _parse_batch(url: str, body: bytes, request: Request) -> Answer:
     answers = decode_batch(body)
     found: dict[str, Stream] = {}
     troubles: dict[str, PIWebAPIError] = {}
@@ -146,7 +152,7 @@ def _parse_batch(body: bytes, request: Request) -> Answer:
         elif sub.Status == 200:
             found[web_id] = decode_stream(sub.Content)
         else:
-            troubles[web_id] = _sub_failure(sub.Status, reason_in(msgspec.json.decode(sub.Content)))
+            troubles[web_id] = error_of_status(url, sub.Status, reason_in(msgspec.json.decode(sub.Content)))
     for error in troubles.values():
         # The server is overloaded or the site's limits are wrong: that concerns every tag alike.
         if isinstance(error, LimitMismatchError) or (isinstance(error, ServerTroubleError) and error.status != 500):
@@ -154,21 +160,12 @@ def _parse_batch(body: bytes, request: Request) -> Answer:
     return _answer(body, request, found, troubles)
 
 
-def _sub_failure(status: int, reason: str) -> PIWebAPIError:
-    message = f"refused inside a batch ({status}: {reason})"
-    if status in (408, 429) or status in (500, 502, 503, 504):
-        return ServerTroubleError(message, status=status)
-    if ABOVE_LIMIT in reason:
-        return LimitMismatchError(f"{message}; set `server.max_items_per_call` to the server's limit")
-    return RequestRefusedError(message, status=status)
-
-
 def _answer(body: bytes, request: Request, found: dict[str, Stream], troubles: dict[str, PIWebAPIError]) -> Answer:
-    if b'"Errors"' in body:
-        for web_id, stream in list(found.items()):
-            if failed := value_errors(stream):
-                troubles[web_id] = BrokenAnswerError(f"the server could not send every value ({failed})")
-                del found[web_id]
+    may_hold_value_errors = b'"Errors"' in body
+    for web_id, stream in list(found.items()):
+        if trouble := stream_trouble(stream, look_at_values=may_hold_value_errors):
+            troubles[web_id] = BrokenAnswerError(trouble)
+            del found[web_id]
     if len(request.web_ids) == 1 and troubles:
         raise troubles[request.web_ids[0]]
     order = [web_id for web_id in request.web_ids if web_id in found]
@@ -180,8 +177,8 @@ def _locate(web_ids: Sequence[str], streams: Sequence[Stream]) -> dict[str, Stre
     first = 0
     located = {}
     for web_id, stream in zip(web_ids, streams, strict=True):
-        located[web_id] = StreamEvents(table, first, len(stream.Items), stream.UnitsAbbreviation)
-        first += len(stream.Items)
+        located[web_id] = StreamEvents(table, first, len(stream.Items or ()), stream.UnitsAbbreviation or "")
+        first += len(stream.Items or ())
     return located
 
 
@@ -189,5 +186,5 @@ def _identity(web_id: str) -> str:
     """The IDOnly form, for servers that answer in another form than they were asked for."""
     try:
         return WebId.parse(web_id).identity
-    except (InvalidWebIdError, ValueError):
+    except ValueError:
         return web_id

@@ -74,11 +74,12 @@ class Event(msgspec.Struct, gc=False):
 
 
 class Stream(msgspec.Struct, gc=False):
-    """The recorded values of one stream; `WebId` is empty where the request named only one."""
+    """The recorded values of one stream; `WebId` is empty where the request named only one, `Items` is None when it
+    holds none at all, which is not the same as an empty list."""
 
-    Items: list[Event]
+    Items: list[Event] | None = None
     WebId: str = ""
-    UnitsAbbreviation: str = ""
+    UnitsAbbreviation: str | None = None
     WebException: dict[str, Any] | None = None
     Errors: list[Any] | None = None
 
@@ -110,16 +111,18 @@ def decode_streamset(body: bytes) -> list[Stream]:
         BrokenAnswerError: unreadable, or a failure on the server while it was writing the answer.
     """
     answer: StreamSet = _decode(body, _STREAM_SET, StreamSet)
-    _check_whole(answer)
-    for stream in answer.Items:
-        _check_whole(stream)
+    if failure := _failure_in(answer):
+        raise BrokenAnswerError(failure)
     return answer.Items
 
 
 def decode_stream(body: bytes | msgspec.Raw) -> Stream:
-    """The answer to `streams/{webId}/recorded`; raises as `decode_streamset`."""
+    """The answer to `streams/{webId}/recorded`.
+
+    Raises:
+        BrokenAnswerError: unreadable.
+    """
     stream: Stream = _decode(body, _STREAM, Stream)
-    _check_whole(stream)
     return stream
 
 
@@ -127,14 +130,32 @@ def decode_batch(body: bytes) -> dict[str, SubAnswer]:
     """The sub-answers of a batch by their ids; raises BrokenAnswerError where it cannot be read."""
     try:
         return _BATCH.decode(body)
-    except msgspec.DecodeError as error:
+    except msgspec.DecodeError:
+        pass
+    plain = _tolerant(body)
+    try:
+        return {
+            key: SubAnswer(Status=sub["Status"], Content=msgspec.Raw(msgspec.json.encode(sub.get("Content"))))
+            for key, sub in plain.items()
+        }
+    except (AttributeError, KeyError, TypeError) as error:
         raise _unreadable(body, error) from error
 
 
-def value_errors(stream: Stream) -> str | None:
-    """What the server says about values of `stream` that failed while they were sent, None when all arrived."""
-    failed = [event for event in stream.Items if event.Errors]
-    return f"{len(failed)} values, the first at {failed[0].Timestamp}: {failed[0].Errors}" if failed else None
+def stream_trouble(stream: Stream, *, look_at_values: bool) -> str | None:
+    """Why what came of `stream` cannot be believed; None when it is whole.
+
+    Args:
+        look_at_values: also look for values that failed while they were sent, which costs a look at each.
+    """
+    if failure := _failure_in(stream):
+        return failure
+    if stream.Items is None:
+        return "the server sent this tag without its values"
+    failed = [event for event in stream.Items if event.Errors] if look_at_values else []
+    if not failed:
+        return None
+    return f"the server could not send {len(failed)} values, the first at {failed[0].Timestamp}: {failed[0].Errors}"
 
 
 def event_table(streams: Sequence[Stream]) -> pa.Table:
@@ -145,12 +166,13 @@ def event_table(streams: Sequence[Stream]) -> pa.Table:
     Raises:
         BrokenAnswerError: a timestamp that is none, or events of a stream that are not in time order.
     """
-    events = [*chain.from_iterable([stream.Items for stream in streams])]
+    items = [stream.Items or [] for stream in streams]
+    events = [*chain.from_iterable(items)]
     count = len(events)
     times = _microseconds([event.Timestamp for event in events])
     value, text, code, is_system = _values([event.Value for event in events])
     starts_stream = np.zeros(count + 1, bool)
-    starts_stream[np.cumsum([0, *(len(stream.Items) for stream in streams)])] = True
+    starts_stream[np.cumsum([0, *map(len, items)])] = True
     odd = [
         index
         for index, event in enumerate(events)
@@ -179,12 +201,18 @@ def _decode(body: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[Any], kind:
         return decoder.decode(body)
     except msgspec.DecodeError:
         pass
-    # Bare NaN and Infinity are no JSON, but .NET writers emit them: only the standard library reads those.
     try:
-        tolerant = json.loads(bytes(body), parse_constant=str, parse_float=_finite_or_text)
-        return msgspec.convert(tolerant, kind)
-    except (ValueError, RecursionError, msgspec.ValidationError) as error:
+        return msgspec.convert(_tolerant(bytes(body)), kind)
+    except msgspec.ValidationError as error:
         raise _unreadable(bytes(body), error) from error
+
+
+def _tolerant(body: bytes) -> Any:
+    """JSON in which bare NaN and Infinity, which .NET writers emit, are read as text; slower than msgspec."""
+    try:
+        return json.loads(body, parse_constant=str, parse_float=_finite_or_text)
+    except (ValueError, RecursionError) as error:
+        raise _unreadable(body, error) from error
 
 
 def _finite_or_text(digits: str) -> float | str:
@@ -197,11 +225,10 @@ def _unreadable(body: bytes, error: Exception) -> BrokenAnswerError:
     return BrokenAnswerError(f"the body is cut off or not what PI Web API sends ({error}); it starts with: {start}")
 
 
-def _check_whole(answer: Stream | StreamSet) -> None:
+def _failure_in(answer: Stream | StreamSet) -> str | None:
     if answer.WebException is not None:
-        raise BrokenAnswerError(f"the server failed while it was sending the answer ({reason_in(answer.WebException)})")
-    if answer.Errors:
-        raise BrokenAnswerError(f"the server reports errors in a successful answer ({answer.Errors})")
+        return f"the server failed while it was sending the answer ({reason_in(answer.WebException)})"
+    return f"the server reports errors in a successful answer ({answer.Errors})" if answer.Errors else None
 
 
 def _microseconds(timestamps: list[str]) -> npt.NDArray[np.int64]:

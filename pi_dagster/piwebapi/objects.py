@@ -197,10 +197,13 @@ def list_points(
         if not page:
             return
         start += len(page)
-        for point in page:
-            if point.web_id not in seen:
-                seen.add(point.web_id)
-                yield point
+        new = [point for point in page if point.web_id not in seen]
+        if not new:
+            raise BrokenAnswerError(
+                f"{transport.url} sends the same points again for every startIndex, so its list has no end."
+            )
+        seen.update(point.web_id for point in new)
+        yield from new
 
 
 def _one(kind: type[Row]) -> Callable[[bytes], Row]:

@@ -29,7 +29,6 @@ from pi_dagster.piwebapi.errors import (
     ServerTroubleError,
     StreamMissingError,
     TooManyEqualTimesError,
-    TransientError,
 )
 from pi_dagster.piwebapi.paging import Page, turn_page
 from pi_dagster.piwebapi.planning import UNKNOWN, Density, Request, RequestLimits, group_streams, plan_requests
@@ -41,8 +40,11 @@ _MICROSECOND = timedelta(microseconds=1)
 _SHORTEST_SLICE_US = 60_000_000
 _EVENTS_PER_TABLE = 65_536
 """Small answers are put together to at least this many: what is done with a table costs the same for few events."""
-_FAILURES_UNTIL_GIVING_UP = 10
-"""Single tags that may fail one after the other before the server, not the tag, is held to be the reason."""
+_FAILURES_BEFORE_ANY_SUCCESS = 10
+_FAILURES_IN_A_ROW = 100
+_TIMEOUTS_IN_A_ROW = 8
+"""Failures after which the server, not a tag, is held to be the reason: of single tags before any tag was read and
+later, as the tags of one broken interface are neighbours; and of requests of any size that were not answered."""
 _MAY_BE_ONE_TAG = (
     AnswerTooLargeError,
     BrokenAnswerError,
@@ -121,6 +123,10 @@ class RecordedReader:
         """Send `request` on a thread of its own."""
         return self._executor.submit(fetch, request, self._transport, self._settings, self._decoder)
 
+    def server_is_answering(self) -> bool:
+        """Whether the server answers a trivial request now."""
+        return self._transport.is_answering()
+
     def plan(self, web_ids: Sequence[str], start_us: int, end_us: int) -> list[tuple[str, ...]]:
         """Group `web_ids` for requests over the window by what is known of their density."""
         return group_streams(web_ids, duration_us=end_us - start_us, densities=self._densities, limits=self._limits)
@@ -165,6 +171,8 @@ class RecordedReading:
         self._yielded: set[str] = set()
         self._densities: dict[str, Density] = {}
         self._failures_in_a_row = 0
+        self._timeouts_in_a_row = 0
+        self._has_read_something = False
         self._steps: deque[_Step] = deque()
         if end_us > start_us:
             for group in reader.plan(list(self._names), start_us, end_us):
@@ -206,12 +214,14 @@ class RecordedReading:
             try:
                 ready = self._use(step, step.future.result())
             except PIWebAPIError as error:
+                self._blame(error)
                 if follow_up := _cut_in_half(step, error):
                     self._steps.extendleft(reversed(follow_up))
                     return []
                 self._fail(step.request.web_ids[0], error)
             else:
-                self._failures_in_a_row = 0
+                self._failures_in_a_row = self._timeouts_in_a_row = 0
+                self._has_read_something = True
                 return ready
         return [part for part in step.parts if part[0] not in self.failures]
 
@@ -277,11 +287,20 @@ class RecordedReading:
             requests = [Request(web_ids=group, start_us=start_us, end_us=end_us, page_size=page_size)]
         return [_Step(request, [(web_id, []) for web_id in group]) for request in requests]
 
-    def _fail(self, web_id: str, error: PIWebAPIError) -> None:
-        if isinstance(error, TransientError):
-            self._failures_in_a_row += 1
-            if self._failures_in_a_row >= _FAILURES_UNTIL_GIVING_UP:
+    def _blame(self, error: PIWebAPIError) -> None:
+        """Raise `error` when it looks like the server's, not like one tag's."""
+        if not isinstance(error, _MAY_BE_ONE_TAG) or (isinstance(error, ServerTroubleError) and error.status != 500):
+            raise error
+        if isinstance(error, RequestTimeoutError):
+            self._timeouts_in_a_row += 1
+            if self._timeouts_in_a_row >= _TIMEOUTS_IN_A_ROW or not self._reader.server_is_answering():
                 raise error
+
+    def _fail(self, web_id: str, error: PIWebAPIError) -> None:
+        self._failures_in_a_row += 1
+        most = _FAILURES_IN_A_ROW if self._has_read_something else _FAILURES_BEFORE_ANY_SUCCESS
+        if self._failures_in_a_row >= most:
+            raise error
         self.failures[web_id] = error
         if web_id in self._yielded:
             self.partly_read.add(web_id)
@@ -325,14 +344,8 @@ def _resume(pages: dict[str, Page], web_ids: tuple[str, ...]) -> list[int]:
 
 
 def _cut_in_half(step: _Step, error: PIWebAPIError) -> list[_Step]:
-    """Two smaller steps in place of one that failed; none when it cannot be made smaller.
-
-    Raises:
-        PIWebAPIError: the `error` itself, when a smaller request would not help.
-    """
+    """Two smaller steps in place of one that failed; none when it cannot be made smaller."""
     request = step.request
-    if not isinstance(error, _MAY_BE_ONE_TAG) or (isinstance(error, ServerTroubleError) and error.status != 500):
-        raise error
     if len(request.web_ids) > 1:
         half = len(request.web_ids) // 2
         at = next(index for index, (web_id, _) in enumerate(step.parts) if web_id == request.web_ids[half])

@@ -34,6 +34,7 @@ class PIWebAPISource:
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._transport.stop()
         self._reader.close()
         self._transport.__exit__(exc_type, exc, traceback)
 

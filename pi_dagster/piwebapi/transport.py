@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 from urllib.parse import quote, urlencode
@@ -48,7 +49,7 @@ Parameters = Sequence[tuple[str, str]]
 
 _TRANSIENT_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 _PLAIN_ANSWERS = frozenset({200, 207})
-ABOVE_LIMIT = "is greater than the maximum allowed"
+_ABOVE_LIMIT = "is greater than the maximum allowed"
 """In every wording of the refusal of a `maxCount` above MaxReturnedItemsPerCall."""
 _CHUNK_BYTES = 1 << 20
 _GZIP_WBITS = 31
@@ -63,24 +64,27 @@ class RetryPolicy:
         first_wait_seconds: wait before the first repeat; doubles each time, with full jitter.
         longest_wait_seconds: cap of the wait, unless the server's `Retry-After` asks for more.
         tries_when_unlikely: tries in all for failures that often are not transient: 500 (PI Web API uses it for
-            missing back-end rights too), unreadable bodies and timeouts.
+            missing back-end rights too) and unreadable bodies.
+        tries_after_timeouts: tries in all when no answer came in time; a smaller request helps more than another try.
     """
 
     budget_seconds: float = 300.0
     first_wait_seconds: float = 0.5
     longest_wait_seconds: float = 30.0
     tries_when_unlikely: int = 4
+    tries_after_timeouts: int = 2
 
     def should_stop(self, state: tenacity.RetryCallState) -> bool:
         """True when the failed try in `state` was the last."""
         error = state.outcome.exception() if state.outcome else None
-        unlikely = isinstance(error, (BrokenAnswerError, RequestTimeoutError)) or (
+        unlikely = isinstance(error, BrokenAnswerError) or (
             isinstance(error, ServerTroubleError) and error.status == 500
         )
         if unlikely and state.attempt_number >= self.tries_when_unlikely:
             return True
-        elapsed = state.seconds_since_start or 0.0
-        return elapsed + self._asked_wait(error) >= self.budget_seconds
+        if isinstance(error, RequestTimeoutError) and state.attempt_number >= self.tries_after_timeouts:
+            return True
+        return (state.seconds_since_start or 0.0) + state.upcoming_sleep >= self.budget_seconds
 
     def wait_seconds(self, state: tenacity.RetryCallState) -> float:
         """Seconds to wait before the next try."""
@@ -126,7 +130,7 @@ class Transport:
         self._session.trust_env = False
         self._session.proxies = requests.utils.get_environ_proxies(settings.url)
         self._session.auth = request_auth(settings.login)
-        self._session.verify = settings.ca_bundle or _ca_bundle_of_environment() or True
+        self._session.verify = _ca_bundle(settings) or True
         self._session.headers.update(
             {
                 "Accept": "application/json",
@@ -140,6 +144,8 @@ class Transport:
         self._session.mount("https://", adapter)
         self._count = TrafficCount()
         self._count_lock = threading.Lock()
+        self._stopped = threading.Event()
+        self._refusal: LoginRefusedError | None = None
 
     def __enter__(self) -> Transport:
         return self
@@ -147,7 +153,12 @@ class Transport:
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self.stop()
         self._session.close()
+
+    def stop(self) -> None:
+        """Repeat nothing any more: requests under way end with their first failure."""
+        self._stopped.set()
 
     def __repr__(self) -> str:
         return f"Transport({self._url!r})"
@@ -176,6 +187,14 @@ class Transport:
         """
         return self._repeated("GET", self._join(path, parameters), None, parse)
 
+    def is_answering(self) -> bool:
+        """Whether the server answers a trivial request now, tried once."""
+        try:
+            self._once("GET", f"{self._url}/system/status", None, is_repeat=False)
+        except TransientError:
+            return False
+        return True
+
     def batch(self, resources: Sequence[tuple[str, str, Parameters]], parse: Callable[[bytes], Answer]) -> Answer:
         """POST /batch with one GET for each (id, path, parameters).
 
@@ -195,7 +214,8 @@ class Transport:
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(TransientError),
             wait=self._retry.wait_seconds,
-            stop=self._retry.should_stop,
+            stop=lambda state: self._stopped.is_set() or self._retry.should_stop(state),
+            sleep=tenacity.sleep_using_event(self._stopped),
             reraise=True,
         )
         for attempt in retrying:
@@ -210,34 +230,25 @@ class Transport:
     def _once(self, method: str, url: str, body: bytes | None, *, is_repeat: bool) -> bytes:
         received = 0
         try:
-            with (
-                self._limiter.slot(),
-                self._session.request(
-                    method,
-                    url,
-                    data=body,
-                    headers={"Content-Type": "application/json"} if body is not None else None,
-                    timeout=self._timeout,
-                    stream=True,
-                    # A redirect would carry the login to wherever the answer points.
-                    allow_redirects=False,
-                ) as response,
-            ):
+            with self._limiter.slot(), self._response_to(method, url, body) as response:
                 raw = self._read(response)
                 received = len(raw)
                 answer = self._decompress(raw, response)
                 if response.status_code not in _PLAIN_ANSWERS:
                     raise self._failure(response, answer)
                 return answer
+        except LoginRefusedError as error:
+            self._refusal = error
+            raise
         except requests.exceptions.SSLError as error:
             raise CertificateError(
                 f"The TLS certificate of {self._url} was not accepted ({_reason(error)}). Set `server.ca_bundle` to a "
                 "PEM file with the certificate authority that signed it, and use the host name it was issued for."
             ) from error
-        except (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError) as error:
+        except (requests.exceptions.ReadTimeout, urllib3.exceptions.ReadTimeoutError) as error:
             raise RequestTimeoutError(
-                f"{self._url} did not answer within {self._timeout[1]:g} s (connecting: {self._timeout[0]:g} s). "
-                "Ask for less at once (`server.batch_size`) or wait longer (`server.read_timeout_seconds`)."
+                f"{self._url} did not answer within {self._timeout[1]:g} s. Ask for less at once "
+                "(`server.batch_size`) or wait longer (`server.read_timeout_seconds`)."
             ) from error
         except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             raise ConnectionFailedError(
@@ -251,6 +262,21 @@ class Transport:
                     retries=self._count.retries + is_repeat,
                     bytes_received=self._count.bytes_received + received,
                 )
+
+    def _response_to(self, method: str, url: str, body: bytes | None) -> requests.Response:
+        if self._refusal is not None:
+            # A password that was refused once is not sent again: a few more tries lock the account.
+            raise self._refusal
+        return self._session.request(
+            method,
+            url,
+            data=body,
+            headers={"Content-Type": "application/json"} if body is not None else None,
+            timeout=self._timeout,
+            stream=True,
+            # A redirect would carry the login to wherever the answer points.
+            allow_redirects=False,
+        )
 
     def _read(self, response: requests.Response) -> bytes:
         declared = response.headers.get("Content-Length", "")
@@ -297,17 +323,6 @@ class Transport:
                 f"{self._url} refused the login (401: {said}). Check the user name and the password; kinds of login "
                 f"that the server accepts: {kinds}."
             )
-        if status in _TRANSIENT_STATUSES:
-            return ServerTroubleError(
-                f"{self._url} answered {status} ({said}).",
-                status=status,
-                retry_after_seconds=_retry_after(response.headers.get("Retry-After")),
-            )
-        if ABOVE_LIMIT in said:
-            return LimitMismatchError(
-                f"{self._url} allows fewer events a call than the site asks for ({said}). Set "
-                "`server.max_items_per_call` to the server's limit."
-            )
         if 300 <= status < 400:
             target = response.headers.get("Location", "another address")
             return RequestRefusedError(
@@ -318,12 +333,36 @@ class Transport:
             return NotPIWebAPIError(
                 f"What answers at {self._url} is not PI Web API (status {status}: {said}). Check `server.url`."
             )
-        hint = " The object does not exist, or this login may not read it." if status in (403, 404) else ""
-        return RequestRefusedError(f"{self._url} refused the request ({status}: {said}).{hint}", status=status)
+        return error_of_status(self._url, status, said, _retry_after(response.headers.get("Retry-After")))
 
 
-def _ca_bundle_of_environment() -> str | None:
-    return os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
+def error_of_status(url: str, status: int, reason: str, retry_after_seconds: float | None = None) -> PIWebAPIError:
+    """The error for an answer, or a sub-answer of a batch, that is no success."""
+    if status in _TRANSIENT_STATUSES:
+        return ServerTroubleError(
+            f"{url} answered {status} ({reason}).", status=status, retry_after_seconds=retry_after_seconds
+        )
+    if _ABOVE_LIMIT in reason:
+        return LimitMismatchError(
+            f"{url} allows fewer events a call than the site asks for ({reason}). Set `server.max_items_per_call` to "
+            "the server's limit."
+        )
+    hint = " The object does not exist, or this login may not read it." if status in (403, 404) else ""
+    return RequestRefusedError(f"{url} refused the request ({status}: {reason}).{hint}", status=status)
+
+
+def _ca_bundle(settings: ServerSettings) -> str | None:
+    """The file with trusted certificate authorities that the site or, as for other programs, the environment names."""
+    named = {
+        "`server.ca_bundle`": settings.ca_bundle,
+        **{name: os.environ.get(name) for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")},
+    }
+    for setting, path in named.items():
+        if path:
+            if not Path(path).exists():
+                raise CertificateError(f"{setting} names the file {path}, which does not exist.")
+            return path
+    return None
 
 
 def error_text(body: bytes) -> str:
