@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from dotenv import load_dotenv
 
+from pi_dagster.default_site import DEFAULT_SITE, SITE_VARIABLE
+
 if TYPE_CHECKING:
     from pi_dagster.diagnosis import Diagnosis, ServerFacts
     from pi_dagster.site import Site
@@ -30,9 +32,6 @@ if TYPE_CHECKING:
 
 USERS_MISTAKE = 2
 OTHER_TROUBLE = 1
-
-SITE_VARIABLE = "PI_DAGSTER_SITE"
-DEFAULT_SITE = Path(__file__).parent / "defs" / "pi" / "defs.yaml"
 
 _SIMULATOR_PACKAGES = ("starlette", "uvicorn", "jsonpath_ng", "dateutil")
 
@@ -230,8 +229,9 @@ def _load_site(path: Path | None) -> Site:
 def _errors_told_plainly() -> Iterator[None]:
     """End the command with the paragraph and the exit code that an expected error calls for."""
     try:
+        from pi_dagster.assets.failures import EXPECTED_ERRORS
         from pi_dagster.components.site_file import SiteFileError
-        from pi_dagster.diagnosis import EXPECTED_ERRORS, is_users_mistake
+        from pi_dagster.diagnosis import is_users_mistake
 
         try:
             yield

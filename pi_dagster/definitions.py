@@ -10,10 +10,8 @@ import dagster as dg
 
 import pi_dagster.defs
 from pi_dagster.components.site_file import load_site
+from pi_dagster.default_site import SITE_VARIABLE
 from pi_dagster.factory import build_pi_definitions
-
-SITE_VARIABLE = "PI_DAGSTER_SITE"
-"""Environment variable with the path of a `defs.yaml` to load instead of the sites in `pi_dagster/defs/`."""
 
 
 @dg.definitions

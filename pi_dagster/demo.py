@@ -31,6 +31,7 @@ from rich.table import Table
 from pi_dagster.automation.partitions import range_tags
 from pi_dagster.components.site_file import load_site
 from pi_dagster.dagster_ui import prepare_home, serve_ui
+from pi_dagster.default_site import DEFAULT_SITE, SITE_VARIABLE
 from pi_dagster.factory import build_pi_definitions
 from pi_dagster.lake import Lake, PointsTable, TimeseriesTable
 from pi_dagster.lake.schemas import PI_POINTS, PI_TIMESERIES
@@ -38,7 +39,6 @@ from pi_dagster.simulator import spawned
 from pi_dagster.simulator.files import SkabBase
 from pi_dagster.site import Site
 
-PLANT_SITE = Path(__file__).parent / "defs" / "pi" / "defs.yaml"
 FILES_SITE = Path(__file__).parent / "demo_site_for_files.yaml"
 PLANT_TAGS = 2_000
 PLANT_DAYS = (date(2024, 1, 1), date(2024, 1, 2))
@@ -69,7 +69,7 @@ class DemoPlan:
         today = datetime.now(timezone.utc).date()
         days = (today - timedelta(days=2), today - timedelta(days=1)) if recent else PLANT_DAYS
         return cls(
-            site_file=PLANT_SITE,
+            site_file=DEFAULT_SITE,
             lake=(lake or Path("pi_demo/lake")).resolve(),
             start_date=today - timedelta(days=DAYS_IN_UI) if recent else days[0],
             days=days,
@@ -98,7 +98,7 @@ class DemoPlan:
 
     def site(self, server_url: str) -> Site:
         """The site of the demo; sets the environment variables that the templates of its file read."""
-        os.environ["PI_DAGSTER_SITE"] = str(self.site_file)
+        os.environ[SITE_VARIABLE] = str(self.site_file)
         os.environ["PI_WEB_API_URL"] = server_url
         os.environ["PI_LAKE"] = str(self.lake)
         os.environ["PI_START_DATE"] = self.start_date.isoformat()

@@ -12,27 +12,24 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from itertools import islice
 
-from pi_dagster.ingest.errors import IngestError
+from pi_dagster.assets.failures import EXPECTED_ERRORS
 from pi_dagster.ingest.groups import TagAssigner
+from pi_dagster.ingest.source import open_source
 from pi_dagster.lake import (
     CommitUncertainError,
     Lake,
     LakeAccessError,
-    LakeError,
     PointsTable,
     TableMissingError,
     TimeseriesTable,
     WindowConflictError,
 )
 from pi_dagster.lake.table import LakeTable
-from pi_dagster.piwebapi import PIWebAPIError, PIWebAPISource, StreamRef, objects
+from pi_dagster.piwebapi import PIWebAPISource, StreamRef, objects
 from pi_dagster.piwebapi.errors import BrokenAnswerError, ServerTroubleError
 from pi_dagster.piwebapi.transport import RetryPolicy
-from pi_dagster.site import AnonymousLogin, SecretMissingError, ServerSettings, Site, TagGroup
+from pi_dagster.site import AnonymousLogin, ServerSettings, Site, TagGroup
 from pi_dagster.tag_survey import TagSurvey
-
-EXPECTED_ERRORS = (PIWebAPIError, LakeError, IngestError, SecretMissingError)
-"""Errors whose message tells what to do; everything else is a defect of ours."""
 
 _NOT_THE_USERS = (
     ServerTroubleError,
@@ -125,7 +122,7 @@ def open_for_a_person(server: ServerSettings) -> PIWebAPISource:
     Raises:
         SecretMissingError: the environment variable that the login names is not set.
     """
-    return PIWebAPISource(
+    return open_source(
         server.model_copy(
             update={
                 "connect_timeout_seconds": min(_CONNECT_SECONDS, server.connect_timeout_seconds),

@@ -1,10 +1,7 @@
-"""What Dagster loads from this project: names that people and dashboards rely on, and a cheap import."""
+"""What Dagster loads from this project: names that people and dashboards rely on."""
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -76,26 +73,6 @@ def test_another_site_is_loaded_by_an_environment_variable(monkeypatch: pytest.M
     monkeypatch.setenv("PI_DAGSTER_SITE", str(PROJECT / "docs" / "example-site" / "defs.yaml"))
     keys = defs().resolve_asset_graph().get_all_asset_keys()
     assert dg.AssetKey(["plant1", "pi_timeseries"]) in keys
-
-
-IMPORTED = """
-import json, sys
-import dagster, dagster.components
-before = set(sys.modules)
-import pi_dagster.definitions
-print(json.dumps([sorted(before), sorted(set(sys.modules) - before)]))
-"""
-
-
-def test_loading_the_definitions_imports_nothing_heavy() -> None:
-    answer = subprocess.run([sys.executable, "-c", IMPORTED], cwd=PROJECT, capture_output=True, text=True, check=True)
-    by_dagster, by_us = ({name.split(".")[0] for name in names} for names in json.loads(answer.stdout))
-    heavy = {"pyspark", "pandas", "fastapi", "starlette", "uvicorn", "databricks", "dagster_databricks", "delta"}
-    assert by_us & heavy == set()
-    assert by_dagster & heavy == set(), "Dagster itself brings these; the claim above would hide our own import"
-    ours = {name for name in json.loads(answer.stdout)[1] if name.startswith("pi_dagster.")}
-    assert "pi_dagster.factory" in ours
-    assert not any(name.startswith("pi_dagster.simulator") for name in ours)
 
 
 def test_the_location_has_one_name_however_it_is_loaded() -> None:

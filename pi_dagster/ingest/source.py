@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pi_dagster.piwebapi import PIWebAPISource
+from pi_dagster.piwebapi.transport import RetryPolicy
 from pi_dagster.site import ServerSettings
 
 
-def open_source(server: ServerSettings) -> PIWebAPISource:
+def open_source(server: ServerSettings, *, retry: RetryPolicy | None = None) -> PIWebAPISource:
     """A connection to `server`; use it as a context manager.
+
+    Args:
+        server: the server of the site.
+        retry: when to repeat a request; by default as the site says.
 
     Raises:
         SecretMissingError: the environment variable that the login names is not set.
     """
-    return PIWebAPISource(server)
+    return PIWebAPISource(server, retry=retry)
