@@ -51,7 +51,7 @@ def errors_told_plainly() -> Iterator[None]:
     try:
         yield
     except EXPECTED_ERRORS as error:
-        raise dg.Failure(str(error), allow_retries=isinstance(error, piwebapi.TransientError)) from error
+        raise dg.Failure(str(error)) from error
 
 
 def partitions_failure(failed: Sequence[FailedPartition], *, not_tried: Sequence[str], loaded: int) -> dg.Failure:
@@ -74,5 +74,4 @@ def partitions_failure(failed: Sequence[FailedPartition], *, not_tried: Sequence
     return dg.Failure(
         f"{len(failed)} of {total} partitions failed; {loaded} were loaded and stay. {reasons}{left_out}",
         metadata=metadata,
-        allow_retries=all(isinstance(partition.error, piwebapi.TransientError) for partition in failed),
     )
