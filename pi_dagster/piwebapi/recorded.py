@@ -157,18 +157,15 @@ class RecordedReader:
 class RecordedReading:
     """One pass over a window: iterate it once for the events, then look at what could not be read.
 
-    Iteration yields `pa.Table` of RECORDED_SCHEMA. A stream that fails after some of its events were yielded is in
-    `failures` and in `partly_read`; what was yielded of it must then not be kept.
+    Iteration yields `pa.Table` of RECORDED_SCHEMA. Of a stream in `failures` some events may have been yielded before
+    it failed; they must not be kept.
     """
 
     def __init__(self, reader: RecordedReader, streams: Sequence[StreamRef], start_us: int, end_us: int) -> None:
         self.failures: dict[str, PIWebAPIError] = {}
         """Why a stream could not be read whole, by WebID."""
-        self.partly_read: set[str] = set()
-        """Failed streams of which events were yielded before they failed."""
         self._reader = reader
         self._names = {stream.web_id: stream.name for stream in streams}
-        self._yielded: set[str] = set()
         self._densities: dict[str, Density] = {}
         self._failures_in_a_row = 0
         self._timeouts_in_a_row = 0
@@ -302,8 +299,6 @@ class RecordedReading:
         if self._failures_in_a_row >= most:
             raise error
         self.failures[web_id] = error
-        if web_id in self._yielded:
-            self.partly_read.add(web_id)
 
     def _tables(self, parts: list[_Part]) -> Iterator[pa.Table]:
         """One table of all parts but those of failed streams; none when they hold no events."""
@@ -316,7 +311,6 @@ class RecordedReading:
         if not pieces:
             return
         codes = {web_id: code for code, web_id in enumerate(dict.fromkeys(web_id for web_id, _ in pieces))}
-        self._yielded.update(codes)
         units = {unit: code for code, unit in enumerate(dict.fromkeys(events.units for _, events in pieces))}
         counts = [events.count for _, events in pieces]
         table = pa.concat_tables(_slices([events for _, events in pieces]))
