@@ -27,7 +27,7 @@ from pi_dagster.lake import (
 from pi_dagster.lake.table import LakeTable
 from pi_dagster.piwebapi import PIWebAPISource, StreamRef, objects
 from pi_dagster.piwebapi.errors import BrokenAnswerError, ServerTroubleError
-from pi_dagster.piwebapi.transport import RetryPolicy
+from pi_dagster.piwebapi.retrying import RetryPolicy
 from pi_dagster.site import AnonymousLogin, ServerSettings, Site, TagGroup
 from pi_dagster.tag_survey import TagSurvey
 

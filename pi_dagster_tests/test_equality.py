@@ -12,7 +12,7 @@ from pi_dagster.ingest.points import refresh_points
 from pi_dagster.ingest.timeseries import load_partition
 from pi_dagster.lake import Lake, TimeseriesTable
 from pi_dagster.piwebapi import PIWebAPISource
-from pi_dagster.piwebapi.transport import RetryPolicy
+from pi_dagster.piwebapi.retrying import RetryPolicy
 from pi_dagster.simulator import Fault, FaultKind, Simulator, SimulatorSettings
 from pi_dagster.site import LakeSettings, ServerSettings, Site, TagGroup
 from pi_dagster.webid import WebIdType

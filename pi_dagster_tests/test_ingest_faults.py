@@ -17,7 +17,7 @@ from pi_dagster.ingest.timeseries import load_partition
 from pi_dagster.lake import Lake, TimeseriesTable
 from pi_dagster.piwebapi import PIWebAPIError, PIWebAPISource
 from pi_dagster.piwebapi.errors import LoginRefusedError, RequestTimeoutError, ServerTroubleError
-from pi_dagster.piwebapi.transport import RetryPolicy
+from pi_dagster.piwebapi.retrying import RetryPolicy
 from pi_dagster.simulator import Fault, FaultKind, RunningSimulator, Simulator, SimulatorSettings
 from pi_dagster.simulator.archive import Events, to_ticks
 from pi_dagster.site import LakeSettings, ServerSettings, Site, TagGroup

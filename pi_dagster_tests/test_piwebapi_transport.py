@@ -31,7 +31,8 @@ from pi_dagster.piwebapi.errors import (
     ServerTroubleError,
     WriteRefusedError,
 )
-from pi_dagster.piwebapi.transport import RetryPolicy, Transport
+from pi_dagster.piwebapi.retrying import RetryPolicy
+from pi_dagster.piwebapi.transport import Transport
 from pi_dagster.site import BasicLogin, SecretMissingError, ServerSettings
 
 Respond = Callable[[BaseHTTPRequestHandler], None]

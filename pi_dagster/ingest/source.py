@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pi_dagster.piwebapi import PIWebAPISource
-from pi_dagster.piwebapi.transport import RetryPolicy
+from pi_dagster.piwebapi.retrying import RetryPolicy
 from pi_dagster.site import ServerSettings
 
 

@@ -33,7 +33,8 @@ from pi_dagster.piwebapi.errors import (
     StreamMissingError,
 )
 from pi_dagster.piwebapi.planning import Request
-from pi_dagster.piwebapi.transport import Parameters, Transport, error_of_status, reason_in
+from pi_dagster.piwebapi.refusals import error_of_status, reason_in
+from pi_dagster.piwebapi.transport import Parameters, Transport
 from pi_dagster.site import ServerSettings
 from pi_dagster.webid import WebId
 

@@ -22,7 +22,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pi_dagster.piwebapi.errors import BrokenAnswerError
-from pi_dagster.piwebapi.transport import reason_in
+from pi_dagster.piwebapi.refusals import reason_in
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MICROSECOND = timedelta(microseconds=1)

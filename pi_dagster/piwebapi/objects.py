@@ -13,7 +13,8 @@ from typing import TypeVar
 import msgspec
 
 from pi_dagster.piwebapi.errors import BrokenAnswerError, NotPIWebAPIError, PermanentError, RequestRefusedError
-from pi_dagster.piwebapi.transport import Transport, reason_in
+from pi_dagster.piwebapi.refusals import reason_in
+from pi_dagster.piwebapi.transport import Transport
 
 Row = TypeVar("Row")
 

@@ -8,7 +8,8 @@ from types import TracebackType
 
 from pi_dagster.piwebapi import objects
 from pi_dagster.piwebapi.recorded import RecordedReader, RecordedReading, StreamRef
-from pi_dagster.piwebapi.transport import RetryPolicy, TrafficCount, Transport
+from pi_dagster.piwebapi.retrying import RetryPolicy
+from pi_dagster.piwebapi.transport import TrafficCount, Transport
 from pi_dagster.site import ServerSettings
 
 

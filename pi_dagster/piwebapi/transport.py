@@ -11,8 +11,6 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
@@ -31,70 +29,22 @@ from pi_dagster.piwebapi.errors import (
     BrokenAnswerError,
     CertificateError,
     ConnectionFailedError,
-    LimitMismatchError,
     LoginRefusedError,
-    NotPIWebAPIError,
-    PIWebAPIError,
-    RequestRefusedError,
     RequestTimeoutError,
-    ServerTroubleError,
     TransientError,
     WriteRefusedError,
 )
 from pi_dagster.piwebapi.limiter import RequestLimiter
+from pi_dagster.piwebapi.refusals import error_of_response
+from pi_dagster.piwebapi.retrying import RetryPolicy
 from pi_dagster.site import ServerSettings
 
 Answer = TypeVar("Answer")
 Parameters = Sequence[tuple[str, str]]
 
-_TRANSIENT_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 _PLAIN_ANSWERS = frozenset({200, 207})
-_ABOVE_LIMIT = "is greater than the maximum allowed"
-"""In every wording of the refusal of a `maxCount` above MaxReturnedItemsPerCall."""
 _CHUNK_BYTES = 1 << 20
 _GZIP_WBITS = 31
-
-
-@dataclass(frozen=True, kw_only=True)
-class RetryPolicy:
-    """When and how often a request is repeated.
-
-    Args:
-        budget_seconds: no repeat starts later than this after the first try.
-        first_wait_seconds: wait before the first repeat; doubles each time, with full jitter.
-        longest_wait_seconds: cap of the wait, unless the server's `Retry-After` asks for more.
-        tries_when_unlikely: tries in all for failures that often are not transient: 500 (PI Web API uses it for
-            missing back-end rights too) and unreadable bodies.
-        tries_after_timeouts: tries in all when no answer came in time; a smaller request helps more than another try.
-    """
-
-    budget_seconds: float = 300.0
-    first_wait_seconds: float = 0.5
-    longest_wait_seconds: float = 30.0
-    tries_when_unlikely: int = 4
-    tries_after_timeouts: int = 2
-
-    def should_stop(self, state: tenacity.RetryCallState) -> bool:
-        """True when the failed try in `state` was the last."""
-        error = state.outcome.exception() if state.outcome else None
-        unlikely = isinstance(error, BrokenAnswerError) or (
-            isinstance(error, ServerTroubleError) and error.status == 500
-        )
-        if unlikely and state.attempt_number >= self.tries_when_unlikely:
-            return True
-        if isinstance(error, RequestTimeoutError) and state.attempt_number >= self.tries_after_timeouts:
-            return True
-        return (state.seconds_since_start or 0.0) + state.upcoming_sleep >= self.budget_seconds
-
-    def wait_seconds(self, state: tenacity.RetryCallState) -> float:
-        """Seconds to wait before the next try."""
-        error = state.outcome.exception() if state.outcome else None
-        backoff = tenacity.wait_random_exponential(multiplier=self.first_wait_seconds, max=self.longest_wait_seconds)
-        return max(backoff(state), self._asked_wait(error))
-
-    @staticmethod
-    def _asked_wait(error: BaseException | None) -> float:
-        return (error.retry_after_seconds or 0.0) if isinstance(error, ServerTroubleError) else 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,7 +185,7 @@ class Transport:
                 received = len(raw)
                 answer = self._decompress(raw, response)
                 if response.status_code not in _PLAIN_ANSWERS:
-                    raise self._failure(response, answer)
+                    raise error_of_response(self._url, response, answer)
                 return answer
         except LoginRefusedError as error:
             self._refusal = error
@@ -313,43 +263,6 @@ class Transport:
             "`server.max_count_per_request`, or raise `server.max_body_mebibytes`."
         )
 
-    def _failure(self, response: requests.Response, body: bytes) -> PIWebAPIError:
-        status = response.status_code
-        said = error_text(body)
-        if status == 401:
-            offered = response.headers.get("WWW-Authenticate", "")
-            kinds = ", ".join(kind.split()[0] for kind in offered.split(",") if kind.strip()) or "not said"
-            return LoginRefusedError(
-                f"{self._url} refused the login (401: {said}). Check the user name and the password; kinds of login "
-                f"that the server accepts: {kinds}."
-            )
-        if 300 <= status < 400:
-            target = response.headers.get("Location", "another address")
-            return RequestRefusedError(
-                f"{self._url} redirects to {target}. Redirects are not followed: set `server.url` to the right place.",
-                status=status,
-            )
-        if status in (404, 405) and not _looks_like_json(body):
-            return NotPIWebAPIError(
-                f"What answers at {self._url} is not PI Web API (status {status}: {said}). Check `server.url`."
-            )
-        return error_of_status(self._url, status, said, _retry_after(response.headers.get("Retry-After")))
-
-
-def error_of_status(url: str, status: int, reason: str, retry_after_seconds: float | None = None) -> PIWebAPIError:
-    """The error for an answer, or a sub-answer of a batch, that is no success."""
-    if status in _TRANSIENT_STATUSES:
-        return ServerTroubleError(
-            f"{url} answered {status} ({reason}).", status=status, retry_after_seconds=retry_after_seconds
-        )
-    if _ABOVE_LIMIT in reason:
-        return LimitMismatchError(
-            f"{url} allows fewer events a call than the site asks for ({reason}). Set `server.max_items_per_call` to "
-            "the server's limit."
-        )
-    hint = " The object does not exist, or this login may not read it." if status in (403, 404) else ""
-    return RequestRefusedError(f"{url} refused the request ({status}: {reason}).{hint}", status=status)
-
 
 def _ca_bundle(settings: ServerSettings) -> str | None:
     """The file with trusted certificate authorities that the site or, as for other programs, the environment names."""
@@ -363,43 +276,6 @@ def _ca_bundle(settings: ServerSettings) -> str | None:
                 raise CertificateError(f"{setting} names the file {path}, which does not exist.")
             return path
     return None
-
-
-def error_text(body: bytes) -> str:
-    """What the server says went wrong: its `Errors` or `Message`, or the start of whatever it sent."""
-    text = body[:4096].decode(errors="replace").strip()
-    try:
-        answer = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return " ".join(text[:200].split()) or "no reason given"
-    return reason_in(answer)
-
-
-def reason_in(answer: object) -> str:
-    """The same for a parsed body, such as the content of a batch's sub-answer."""
-    if isinstance(answer, dict):
-        errors = answer.get("Errors")
-        if isinstance(errors, list) and errors:
-            return "; ".join(str(item) for item in errors)
-        if answer.get("Message"):
-            return str(answer["Message"])
-    return str(answer)[:200] if answer else "no reason given"
-
-
-def _looks_like_json(body: bytes) -> bool:
-    return body.lstrip()[:1] in (b"{", b"[", b'"')
-
-
-def _retry_after(header: str | None) -> float | None:
-    """Seconds from a `Retry-After` header, which is a number of seconds or a date (RFC 9110, 10.2.3)."""
-    if not header:
-        return None
-    if header.strip().isdigit():
-        return float(header)
-    try:
-        return max(0.0, (parsedate_to_datetime(header) - datetime.now(timezone.utc)).total_seconds())
-    except (ValueError, TypeError):
-        return None
 
 
 def _reason(error: BaseException) -> str:

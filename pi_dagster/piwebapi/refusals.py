@@ -1,0 +1,108 @@
+"""What an answer that is no success means, as one of our errors, and what the server says about it.
+
+PI Web API writes `Errors` or `Message` into JSON; proxies and HTTP.sys send HTML or nothing
+(docs.aveva.com/bundle/pi-web-api-reference/page/help/topics/error-handling.html).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+
+import msgspec
+import requests
+
+from pi_dagster.piwebapi.errors import (
+    LimitMismatchError,
+    LoginRefusedError,
+    NotPIWebAPIError,
+    PIWebAPIError,
+    RequestRefusedError,
+    ServerTroubleError,
+)
+
+_TRANSIENT_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
+_ABOVE_LIMIT = "is greater than the maximum allowed"
+"""In every wording of the refusal of a `maxCount` above MaxReturnedItemsPerCall."""
+
+
+def error_of_response(url: str, response: requests.Response, body: bytes) -> PIWebAPIError:
+    """The error for an answer whose status is no success.
+
+    Args:
+        url: base URL of the server, for the message.
+        response: status and headers.
+        body: decompressed.
+    """
+    status = response.status_code
+    said = error_text(body)
+    if status == 401:
+        offered = response.headers.get("WWW-Authenticate", "")
+        kinds = ", ".join(kind.split()[0] for kind in offered.split(",") if kind.strip()) or "not said"
+        return LoginRefusedError(
+            f"{url} refused the login (401: {said}). Check the user name and the password; kinds of login "
+            f"that the server accepts: {kinds}."
+        )
+    if 300 <= status < 400:
+        target = response.headers.get("Location", "another address")
+        return RequestRefusedError(
+            f"{url} redirects to {target}. Redirects are not followed: set `server.url` to the right place.",
+            status=status,
+        )
+    if status in (404, 405) and not _looks_like_json(body):
+        return NotPIWebAPIError(
+            f"What answers at {url} is not PI Web API (status {status}: {said}). Check `server.url`."
+        )
+    return error_of_status(url, status, said, _retry_after(response.headers.get("Retry-After")))
+
+
+def error_of_status(url: str, status: int, reason: str, retry_after_seconds: float | None = None) -> PIWebAPIError:
+    """The error for an answer, or a sub-answer of a batch, that is no success."""
+    if status in _TRANSIENT_STATUSES:
+        return ServerTroubleError(
+            f"{url} answered {status} ({reason}).", status=status, retry_after_seconds=retry_after_seconds
+        )
+    if _ABOVE_LIMIT in reason:
+        return LimitMismatchError(
+            f"{url} allows fewer events a call than the site asks for ({reason}). Set `server.max_items_per_call` to "
+            "the server's limit."
+        )
+    hint = " The object does not exist, or this login may not read it." if status in (403, 404) else ""
+    return RequestRefusedError(f"{url} refused the request ({status}: {reason}).{hint}", status=status)
+
+
+def error_text(body: bytes) -> str:
+    """What the server says went wrong: its `Errors` or `Message`, or the start of whatever it sent."""
+    text = body[:4096].decode(errors="replace").strip()
+    try:
+        answer = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return " ".join(text[:200].split()) or "no reason given"
+    return reason_in(answer)
+
+
+def reason_in(answer: object) -> str:
+    """The same for a parsed body, such as the content of a batch's sub-answer."""
+    if isinstance(answer, dict):
+        errors = answer.get("Errors")
+        if isinstance(errors, list) and errors:
+            return "; ".join(str(item) for item in errors)
+        if answer.get("Message"):
+            return str(answer["Message"])
+    return str(answer)[:200] if answer else "no reason given"
+
+
+def _looks_like_json(body: bytes) -> bool:
+    return body.lstrip()[:1] in (b"{", b"[", b'"')
+
+
+def _retry_after(header: str | None) -> float | None:
+    """Seconds from a `Retry-After` header, which is a number of seconds or a date (RFC 9110, 10.2.3)."""
+    if not header:
+        return None
+    if header.strip().isdigit():
+        return float(header)
+    try:
+        return max(0.0, (parsedate_to_datetime(header) - datetime.now(timezone.utc)).total_seconds())
+    except (ValueError, TypeError):
+        return None
