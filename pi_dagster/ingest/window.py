@@ -37,8 +37,3 @@ class Window:
     def until(self, instant: datetime) -> Window:
         """This window cut off at `instant`; empty when the instant lies before its start."""
         return Window(self.start, max(self.start, min(self.end, instant)))
-
-    @property
-    def is_empty(self) -> bool:
-        """True when no instant lies inside."""
-        return self.start == self.end

@@ -87,7 +87,7 @@ def fetch(request: Request, transport: Transport, settings: ServerSettings, deco
 
     Args:
         decoder: a single thread that decodes for all; several cannot decode at once anyway, and each would keep
-            memory of its own for it, a quarter of the whole process's when that was measured.
+            memory of its own for it.
 
     Raises:
         PIWebAPIError: see `errors`.

@@ -31,7 +31,6 @@ class SystemStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     server_time: str = msgspec.field(name="ServerTime", default="")
     state: str = msgspec.field(name="State", default="")
-    uptime_minutes: float = msgspec.field(name="UpTimeInMinutes", default=0.0)
 
 
 class UserInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,7 +38,6 @@ class UserInfo(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str | None = msgspec.field(name="Name", default=None)
     identity_type: str | None = msgspec.field(name="IdentityType", default=None)
-    is_authenticated: bool = msgspec.field(name="IsAuthenticated", default=False)
 
 
 class DataServer(msgspec.Struct, frozen=True, kw_only=True):
