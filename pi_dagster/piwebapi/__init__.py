@@ -5,7 +5,7 @@ It sends GET and `POST /batch` of GETs, and refuses to send anything else.
 """
 
 from pi_dagster.piwebapi.errors import PermanentError, PIWebAPIError, TransientError
-from pi_dagster.piwebapi.recorded import RECORDED_SCHEMA, RecordedReading, StreamRef
+from pi_dagster.piwebapi.recorded import RECORDED_SCHEMA, ReadWindow, RecordedReading, StreamRef
 from pi_dagster.piwebapi.source import PIWebAPISource
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "PIWebAPIError",
     "PIWebAPISource",
     "PermanentError",
+    "ReadWindow",
     "RecordedReading",
     "StreamRef",
     "TransientError",

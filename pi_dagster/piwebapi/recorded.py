@@ -9,7 +9,7 @@ one tag.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
@@ -70,6 +70,21 @@ class StreamRef:
     name: str
 
 
+@dataclass(frozen=True)
+class ReadWindow:
+    """What one reading is to bring: the recorded values of some streams over `[start, end)`.
+
+    Args:
+        streams: in the order in which their events are to come; a stream named twice is read once.
+        start: first instant, aware.
+        end: first instant that no longer belongs, aware.
+    """
+
+    streams: Sequence[StreamRef]
+    start: datetime
+    end: datetime
+
+
 _Part = tuple[str, list[StreamEvents]]
 
 
@@ -109,15 +124,14 @@ class RecordedReader:
         self._executor.shutdown(cancel_futures=True)
         self._decoder.shutdown()
 
-    def read(self, streams: Sequence[StreamRef], start: datetime, end: datetime) -> RecordedReading:
-        """Begin to read `streams` over `[start, end)`.
+    def read(self, window: ReadWindow) -> RecordedReading:
+        """Begin to read one window."""
+        start_us, end_us = (window.start - _EPOCH) // _MICROSECOND, (window.end - _EPOCH) // _MICROSECOND
+        return RecordedReading(self, window.streams, start_us, end_us)
 
-        Args:
-            streams: in the order in which their events are to come; a stream named twice is read once.
-            start: first instant, aware.
-            end: first instant that no longer belongs, aware.
-        """
-        return RecordedReading(self, streams, (start - _EPOCH) // _MICROSECOND, (end - _EPOCH) // _MICROSECOND)
+    def read_in_turn(self, windows: Iterable[ReadWindow]) -> Iterator[RecordedReading]:
+        """One reading after the other, in order."""
+        yield from map(self.read, windows)
 
     def submit(self, request: Request) -> Future[Answer]:
         """Send `request` on a thread of its own."""

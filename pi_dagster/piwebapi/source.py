@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from types import TracebackType
 
 from pi_dagster.piwebapi import objects
-from pi_dagster.piwebapi.recorded import RecordedReader, RecordedReading, StreamRef
+from pi_dagster.piwebapi.recorded import ReadWindow, RecordedReader, RecordedReading, StreamRef
 from pi_dagster.piwebapi.retrying import RetryPolicy
 from pi_dagster.piwebapi.transport import TrafficCount, Transport
 from pi_dagster.site import ServerSettings
@@ -68,4 +68,16 @@ class PIWebAPISource:
 
     def read(self, streams: Sequence[StreamRef], start: datetime, end: datetime) -> RecordedReading:
         """The recorded values of `streams` over `[start, end)`; see RecordedReading."""
-        return self._reader.read(streams, start, end)
+        return self._reader.read(ReadWindow(streams, start, end))
+
+    def read_in_turn(self, readings: Iterable[ReadWindow]) -> Iterator[RecordedReading]:
+        """One reading after the other, in order; each is to be iterated, or given up, before the next is asked for.
+
+        The requests of the next readings run while one is iterated that has no more to send, and while the caller
+        does something else between two of them. A reading that is given up half-way, or fails, leaves those after
+        it as they are.
+
+        Args:
+            readings: what to read; looked at only as far ahead as requests are sent.
+        """
+        return self._reader.read_in_turn(readings)
