@@ -19,7 +19,13 @@ NAME_PATTERN = r"^[A-Za-z0-9_.-]+$"
 """What a site or tag group may be called: the name becomes a partition key, a folder name and part of a
 predicate, and Dagster cannot show partitions whose key holds `| [ ] ,`."""
 
+ELEMENT_PATH_PATTERN = r"^/[^/].*$"
+"""Element paths begin at the database's first level: `/Enterprise/Site1`."""
+
 MAX_SHARDS = 1000
+
+WAYS_TO_MATCH = ("tag_filter", "tags", "af_template", "element_path")
+"""The settings of a tag group that say which tags belong to it; each group has one of them."""
 
 
 class SettingsModel(BaseModel):
@@ -166,6 +172,41 @@ class LakeSettings(SettingsModel):
         return {**self.storage_options, **secrets}
 
 
+class AssetFrameworkSettings(SettingsModel):
+    """Which AF elements are copied, with all of their attributes; without filters all that the login may see."""
+
+    asset_server: str | None = Field(
+        default=None, description="Name of the AF server; may be left out where PI Web API knows just one."
+    )
+    databases: tuple[str, ...] | None = Field(
+        default=None, min_length=1, description="AF databases by name; default: all that the login may see."
+    )
+    root_path: str | None = Field(
+        default=None,
+        pattern=ELEMENT_PATH_PATTERN,
+        description="Only this element of each database and those below it, such as `/Enterprise/Site1`.",
+    )
+    templates: tuple[str, ...] | None = Field(
+        default=None, min_length=1, description="Only elements of these templates or of ones derived from them."
+    )
+    categories: tuple[str, ...] | None = Field(
+        default=None, min_length=1, description="Only elements that have one of these categories."
+    )
+    page_size: int = Field(default=10_000, ge=10, le=150_000, description="Elements asked for in one request.")
+    elements_per_batch: int = Field(
+        default=100, ge=1, le=1000, description="Elements whose attributes are asked for in one request."
+    )
+    max_lost_share: float = Field(
+        default=0.3,
+        ge=0,
+        le=1,
+        description=(
+            "Share of the elements that may be gone at once; more fails the run, as a lost right to read looks like "
+            "a deletion."
+        ),
+    )
+
+
 class TagGroup(SettingsModel):
     """Tags that are read together and share partitions; the first group that matches a tag owns it."""
 
@@ -180,6 +221,16 @@ class TagGroup(SettingsModel):
         description="Tag name pattern with `*` and `?`, not case-sensitive, such as `BLR*`.",
     )
     tags: tuple[str, ...] | None = Field(default=None, min_length=1, description="The tag names, written out.")
+    af_template: str | None = Field(
+        default=None,
+        min_length=1,
+        description="The tags of all AF elements of this template; `*` and `?` as in `tag_filter`, such as `Pump*`.",
+    )
+    element_path: str | None = Field(
+        default=None,
+        pattern=ELEMENT_PATH_PATTERN,
+        description="The tags of the AF element at this path and of all below it, such as `/Enterprise/Site1/Unit*`.",
+    )
     shards: int = Field(
         default=1,
         ge=1,
@@ -189,9 +240,17 @@ class TagGroup(SettingsModel):
 
     @model_validator(mode="after")
     def _has_one_way_to_match(self) -> TagGroup:
-        if (self.tag_filter is None) == (self.tags is None):
-            raise ValueError(f"tag group {self.name!r} needs either `tag_filter` or `tags`, and not both")
+        given = [name for name in WAYS_TO_MATCH if getattr(self, name) is not None]
+        if len(given) != 1:
+            ways = ", ".join(f"`{name}`" for name in WAYS_TO_MATCH)
+            found = " and ".join(f"`{name}`" for name in given) or "none"
+            raise ValueError(f"tag group {self.name!r} needs exactly one of {ways}; it has {found}")
         return self
+
+    @property
+    def uses_assets(self) -> bool:
+        """True when the group is chosen by AF elements, so that it needs pi_asset_attributes."""
+        return self.af_template is not None or self.element_path is not None
 
     def partition_names(self) -> tuple[str, ...]:
         """The group's partition keys: its name, or `name-00 ... name-(n-1)` when it has shards."""
@@ -215,8 +274,9 @@ class ScheduleSettings(SettingsModel):
 
     timeseries: str = Field(default="*/5 * * * *", description="Today's partitions of pi_timeseries.")
     points: str = Field(default="15 0 * * *", description="The list of tags, pi_points.")
+    assets: str = Field(default="5 0 * * *", description="The AF elements and their attributes.")
 
-    @field_validator("timeseries", "points")
+    @field_validator("timeseries", "points", "assets")
     @classmethod
     def _is_cron(cls, text: str) -> str:
         return _check_cron(text)
@@ -240,6 +300,10 @@ class Site(SettingsModel):
     start_date: date = Field(description="First day (UTC) that can be loaded, such as 2026-01-01.")
     tag_groups: tuple[TagGroup, ...] = Field(
         min_length=1, description="Which tags are read and how they share partitions."
+    )
+    asset_framework: AssetFrameworkSettings | None = Field(
+        default_factory=AssetFrameworkSettings,
+        description="Which AF elements are copied; `null` where there is no AF, which switches off event frames too.",
     )
     incremental_window_days: int = Field(
         default=30,
@@ -293,6 +357,16 @@ class Site(SettingsModel):
                         "(upper and lower case count as the same); rename one of them"
                     )
         return groups
+
+    @model_validator(mode="after")
+    def _groups_have_what_they_match_by(self) -> Site:
+        for group in self.tag_groups:
+            if group.uses_assets and self.asset_framework is None:
+                raise ValueError(
+                    f"tag group {group.name!r} is chosen by AF elements, and `asset_framework` is switched off; "
+                    "leave that setting out to have it on"
+                )
+        return self
 
     def partition_names(self) -> tuple[str, ...]:
         """All keys of the partition dimension `tag_group`, in the order of the site."""

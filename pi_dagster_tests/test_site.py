@@ -68,9 +68,46 @@ def test_an_unknown_setting_is_refused() -> None:
     assert "start_dat" in refusal(start_dat="2026-01-01")
 
 
-def test_a_group_needs_a_filter_or_tags_and_not_both() -> None:
-    assert "needs either `tag_filter` or `tags`" in refusal(tag_groups=[{"name": "a"}])
-    assert "and not both" in refusal(tag_groups=[{"name": "a", "tag_filter": "A*", "tags": ["A1"]}])
+def test_a_group_has_exactly_one_way_to_match() -> None:
+    assert "needs exactly one of `tag_filter`, `tags`, `af_template`, `element_path`; it has none" in refusal(
+        tag_groups=[{"name": "a"}]
+    )
+    both = [{"name": "a", "tag_filter": "A*", "af_template": "Pump"}]
+    assert "it has `tag_filter` and `af_template`" in refusal(tag_groups=both)
+
+
+def test_a_group_by_assets_needs_the_asset_framework() -> None:
+    groups = [{"name": "a", "element_path": "/Enterprise"}]
+    assert "tag group 'a' is chosen by AF elements" in refusal(tag_groups=groups, asset_framework=None)
+
+
+def test_the_asset_framework_is_read_unless_it_is_switched_off() -> None:
+    asset_framework = Site.model_validate(settings()).asset_framework
+    assert asset_framework is not None
+    assert asset_framework.databases is None
+    assert Site.model_validate(settings(asset_framework=None)).asset_framework is None
+
+
+@pytest.mark.parametrize(
+    ("setting", "wrong"),
+    [
+        ("databases", []),
+        ("root_path", "Enterprise/Site1"),
+        ("root_path", "/"),
+        ("templates", []),
+        ("categories", []),
+        ("page_size", 1),
+        ("elements_per_batch", 0),
+        ("max_lost_share", 1.5),
+    ],
+)
+def test_a_wrong_setting_of_the_asset_framework_is_refused(setting: str, wrong: object) -> None:
+    assert f"asset_framework.{setting}" in refusal(asset_framework={setting: wrong})
+
+
+@pytest.mark.parametrize("path", ["Enterprise", "", "/", "//x"])
+def test_an_element_path_that_does_not_begin_at_the_first_level_is_refused(path: str) -> None:
+    assert "tag_groups.0.element_path" in refusal(tag_groups=[{"name": "a", "element_path": path}])
 
 
 @pytest.mark.parametrize("name", ["a|b", "a,b", "[a]", "a b", ""])
@@ -98,6 +135,7 @@ def test_shards_are_numbered_in_a_fixed_width_so_that_they_sort() -> None:
 @pytest.mark.parametrize("cron", ["every minute", "* * * *", "*/5 * * * * *"])
 def test_a_schedule_that_is_not_cron_is_refused(cron: str) -> None:
     assert "is not a cron expression" in refusal(schedules={"timeseries": cron})
+    assert "is not a cron expression" in refusal(schedules={"assets": cron})
 
 
 def test_secrets_are_read_from_the_environment_when_they_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:
