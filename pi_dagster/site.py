@@ -207,6 +207,29 @@ class AssetFrameworkSettings(SettingsModel):
     )
 
 
+class EventFrameSettings(SettingsModel):
+    """Which event frames are copied, and how the sensor looks for changes of them."""
+
+    templates: tuple[str, ...] | None = Field(
+        default=None,
+        min_length=1,
+        description="Only event frames of these templates or of ones derived from them; default: all.",
+    )
+    lookback_days: int = Field(
+        default=7,
+        ge=1,
+        le=366,
+        description=(
+            "Days before today, by start, in which frames are looked for that were created late, changed or deleted; "
+            "open frames are followed however old they are."
+        ),
+    )
+    sensor_interval_seconds: int = Field(
+        default=60, ge=10, le=86_400, description="Seconds between two looks at the server for changes."
+    )
+    page_size: int = Field(default=10_000, ge=2, le=150_000, description="Event frames asked for in one request.")
+
+
 class TagGroup(SettingsModel):
     """Tags that are read together and share partitions; the first group that matches a tag owns it."""
 
@@ -275,8 +298,11 @@ class ScheduleSettings(SettingsModel):
     timeseries: str = Field(default="*/5 * * * *", description="Today's partitions of pi_timeseries.")
     points: str = Field(default="15 0 * * *", description="The list of tags, pi_points.")
     assets: str = Field(default="5 0 * * *", description="The AF elements and their attributes.")
+    event_frames: str = Field(
+        default="30 0 * * *", description="All event frames of `event_frames.lookback_days`, read again."
+    )
 
-    @field_validator("timeseries", "points", "assets")
+    @field_validator("timeseries", "points", "assets", "event_frames")
     @classmethod
     def _is_cron(cls, text: str) -> str:
         return _check_cron(text)
@@ -304,6 +330,10 @@ class Site(SettingsModel):
     asset_framework: AssetFrameworkSettings | None = Field(
         default_factory=AssetFrameworkSettings,
         description="Which AF elements are copied; `null` where there is no AF, which switches off event frames too.",
+    )
+    event_frames: EventFrameSettings = Field(
+        default_factory=EventFrameSettings,
+        description="Which event frames are copied, from the databases of `asset_framework`.",
     )
     incremental_window_days: int = Field(
         default=30,
