@@ -85,6 +85,51 @@ POINTS_SCHEMA: pa.Schema = pa.schema(
 )
 """Columns of pi_points, one row a tag."""
 
+_STRINGS = pa.list_(_STRING)
+_TEXT_BY_NAME = pa.map_(_STRING, _STRING)
+
+EVENT_FRAMES_SCHEMA: pa.Schema = pa.schema(
+    [
+        _column("event_frame_id", _STRING, "The event frame's GUID; key of the table."),
+        _column("event_name", _STRING, "The frame's name; not unique."),
+        _column("template_name", _STRING, "The template it was made from; null for none."),
+        _column("start_time", _TIMESTAMP, "When it began, UTC, cut to microseconds."),
+        _column("end_time", _TIMESTAMP, "When it ended, UTC; null while it is open."),
+        _column("duration_minutes", pa.float64(), "Minutes from start to end; null while it is open."),
+        _column("primary_element_id", _STRING, "The element it is about, as in pi_asset_hierarchy; null for none."),
+        _column(
+            "event_attributes",
+            _TEXT_BY_NAME,
+            "Attribute name to value as text: numbers as PI prints them, digital states by name, null where PI gives "
+            "no value. An attribute below another is `Parent|Child`. Units are in attribute_units.",
+        ),
+        _column("event_frame_webid", _STRING, "The frame's IDOnly WebID."),
+        _column("database_name", _STRING, "The AF database that holds it."),
+        _column("parent_event_frame_id", _STRING, "The frame it is a part of; null at the top."),
+        _column("is_open", pa.bool_(), "True while it has not ended."),
+        _column("severity", _STRING, "None, Information, Warning, Minor, Major or Critical."),
+        _column("category_names", _STRINGS, "Its categories."),
+        _column("referenced_element_ids", _STRINGS, "All elements it refers to, sorted."),
+        _column("is_acknowledged", pa.bool_(), "True when somebody has acknowledged it."),
+        _column("acknowledged_by", _STRING, "Who did; null while nobody has."),
+        _column("acknowledged_at", _TIMESTAMP, "When they did, UTC; null while nobody has."),
+        _column("description", _STRING, "Its description."),
+        _column("start_date", pa.date32(), "UTC day of `start_time`; partition column."),
+        _column("ingestion_timestamp", _TIMESTAMP, "When the frame was first read as this row tells it, UTC."),
+        _column(
+            "attribute_units",
+            _TEXT_BY_NAME,
+            "Attribute name to the unit of its value, as PI abbreviates it, for the attributes that have one.",
+        ),
+        _column(
+            "values_captured",
+            pa.bool_(),
+            "True when PI has stored the attribute values with the frame; else they were worked out when read.",
+        ),
+    ]
+)
+"""Columns of pi_event_frames, one row an event frame."""
+
 
 @dataclass(frozen=True)
 class TableDefinition:
@@ -107,6 +152,13 @@ PI_POINTS = TableDefinition(
     name="pi_points",
     description="The tags of the PI Data Archive, one row a tag, as the server last listed them.",
     schema=POINTS_SCHEMA,
+)
+
+PI_EVENT_FRAMES = TableDefinition(
+    name="pi_event_frames",
+    description="Event frames of PI Asset Framework, one row a frame, as the server last listed them.",
+    schema=EVENT_FRAMES_SCHEMA,
+    partition_columns=("start_date",),
 )
 
 
