@@ -226,8 +226,8 @@ def test_a_tag_that_fails_after_some_of_its_pages_leaves_none_of_them(tmp_path: 
         class FailsLate(PIWebAPISource):
             """Switches the fault on once events of the tag have been passed on."""
 
-            def read(self, streams, start, end):  # type: ignore[no-untyped-def]
-                reading = super().read(streams, start, end)
+            def read_in_turn(self, windows):  # type: ignore[no-untyped-def]
+                (reading,) = super().read_in_turn(windows)
                 tables = iter(reading)
 
                 def half_way() -> Iterator[pa.Table]:
@@ -241,7 +241,7 @@ def test_a_tag_that_fails_after_some_of_its_pages_leaves_none_of_them(tmp_path: 
                             simulator.faults.add(fault)
 
                 reading.__class__ = type("Reading", (type(reading),), {"__iter__": lambda self: half_way()})
-                return reading
+                return iter([reading])
 
         with FailsLate(site.server, retry=QUICK) as source:
             refresh_points(site, source, lake, run_id="test")

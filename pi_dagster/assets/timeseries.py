@@ -23,7 +23,7 @@ from pi_dagster.automation.partitions import (
 )
 from pi_dagster.automation.schedules import STOPPED_TAG
 from pi_dagster.ingest.report import FailedTag
-from pi_dagster.ingest.timeseries import load_partition
+from pi_dagster.ingest.timeseries import partitions_in_turn
 from pi_dagster.lake.schemas import PI_TIMESERIES
 from pi_dagster.resources import SiteResources
 from pi_dagster.site import Site
@@ -85,10 +85,10 @@ def build_pi_timeseries(
         unread: list[tuple[str, FailedTag]] = []
         with errors_told_plainly(), resources.server(context).open() as source:
             lake = resources.lake(context).open()
-            for position, key in enumerate(keys):
-                day, tag_group = split_partition_key(key)
+            loads = partitions_in_turn(site, source, lake, map(split_partition_key, keys), run_id=context.run.run_id)
+            for position, (key, load) in enumerate(zip(keys, loads, strict=True)):
                 try:
-                    report = load_partition(site, source, lake, day=day, tag_group=tag_group, run_id=context.run.run_id)
+                    report = load.run()
                 except EXPECTED_ERRORS as error:
                     context.log.error(f"{key}: {error}")
                     failed.append(FailedPartition(key, error))
@@ -108,7 +108,7 @@ def build_pi_timeseries(
                             context.asset_key,
                             partition=key,
                             metadata=window_metadata(report),
-                            tags=partition_tags(day, tag_group),
+                            tags=partition_tags(*split_partition_key(key)),
                         )
                     )
                 else:

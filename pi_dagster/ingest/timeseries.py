@@ -7,8 +7,8 @@ memory does not depend on how much there is. Nothing is committed before every t
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, timezone
 from typing import Any
@@ -17,12 +17,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pi_dagster.ingest.errors import NoTagsError, PointsMissingError, TagsFailedError
+from pi_dagster.ingest.errors import IngestError, NoTagsError, PointsMissingError, TagsFailedError
 from pi_dagster.ingest.report import FailedTag, Traffic, WindowReport
 from pi_dagster.ingest.window import Window
 from pi_dagster.lake import Lake, PointsTable, TimeseriesTable
+from pi_dagster.lake.errors import LakeError
 from pi_dagster.lake.schemas import TIMESERIES_FILE_SCHEMA
-from pi_dagster.piwebapi import PIWebAPISource, RecordedReading, StreamRef
+from pi_dagster.piwebapi import PIWebAPIError, PIWebAPISource, ReadWindow, RecordedReading, StreamRef
+from pi_dagster.piwebapi.transport import TrafficCount
 from pi_dagster.site import Site
 
 _SAMPLE_ROWS = 10
@@ -31,68 +33,161 @@ _SAMPLE_ROWS = 10
 def load_partition(
     site: Site, source: PIWebAPISource, lake: Lake, *, day: date, tag_group: str, run_id: str
 ) -> WindowReport:
-    """Read one day of one partition's tags and replace it, in one commit.
+    """Read one day of one partition's tags and replace it: one of `partitions_in_turn`, run at once."""
+    loads = partitions_in_turn(site, source, lake, [(day, tag_group)], run_id=run_id)
+    return next(loads).run()
 
-    The window is the whole UTC day, or for today all of it up to the server's clock minus the site's lag. Tags that
-    the server no longer lists keep the rows they have.
+
+def partitions_in_turn(
+    site: Site, source: PIWebAPISource, lake: Lake, partitions: Iterable[tuple[date, str]], *, run_id: str
+) -> Iterator[PartitionLoad]:
+    """The loads of some partitions, in order; each is to be run, or left alone, before the next is asked for.
+
+    The requests of the next ones are under way while one has no more of its own to send, and while it is committed.
 
     Args:
         site: the settings.
         source: the server to read.
-        lake: where pi_points and pi_timeseries are.
-        day: the UTC day.
-        tag_group: the partition key: a tag group, or a shard of one.
-        run_id: kept in the commit's metadata.
-
-    Raises:
-        PointsMissingError: pi_points has not been loaded yet.
-        NoTagsError: no tag belongs to the group.
-        TagsFailedError: tags could not be read whole and the site does not allow partial partitions.
-        PIWebAPIError: the server cannot be read from.
-        LakeError: the table cannot be written.
+        lake: where pi_points, which is read once for all, and pi_timeseries are.
+        partitions: the UTC day and the partition key (a tag group, or a shard of one) of each.
+        run_id: kept in the commits' metadata.
     """
-    begun = time.monotonic()
-    traffic_before = source.traffic
-    tags = _Tags.of_partition(site, lake, tag_group)
-    now = source.server_time()
-    whole_day = Window.of_day(day)
-    window = whole_day.until(now - timedelta(seconds=site.lag_seconds))
-    table = TimeseriesTable.open(lake)
-    load = _Load(site, tags, partition=f"{tag_group} on {day}", ingestion_timestamp=datetime.now(timezone.utc))
-    commit = table.replace_window(
-        partition_date=day,
-        tag_group=tag_group,
-        start=window.start,
-        end=window.end,
-        batches=load.batches(source.read(tags.streams, window.start, window.end)),
-        keep_tags=load.keep_tags,
-        commit_info={"site": site.name, "run_id": run_id},
-    )
-    return WindowReport(
-        partition_date=day.isoformat(),
-        tag_group=tag_group,
-        window=window,
-        watermark=window.end,
-        complete=window == whole_day and not load.failed_tags,
-        rows=commit.rows,
-        tags=len(tags.streams),
-        tags_with_events=len(load.summary.tags),
-        failed_tags=tuple(load.failed_tags),
-        rows_by_type=load.summary.by_type,
-        rows_by_system_state=dict(load.summary.by_system_state.most_common()),
-        bad_rows=load.summary.flagged["bad"],
-        questionable_rows=load.summary.flagged["questionable"],
-        substituted_rows=load.summary.flagged["substituted"],
-        annotated_rows=load.summary.flagged["annotated"],
-        first_event=load.summary.first_event,
-        last_event=load.summary.last_event,
-        traffic=Traffic.between(traffic_before, source.traffic),
-        seconds=time.monotonic() - begun,
-        table_version=commit.version,
-        files=commit.files,
-        file_bytes=commit.file_bytes,
-        sample=load.summary.sample,
-    )
+    planner = _Planner(site, source, lake)
+    waiting = deque(partitions)
+    begun, traffic = time.monotonic(), source.traffic
+    while waiting:
+        planned: deque[_Plan] = deque()
+        for reading in source.read_in_turn(planner.windows(waiting, planned)):
+            yield PartitionLoad(site, source, lake, planned.popleft(), reading, run_id, begun, traffic)
+            begun, traffic = time.monotonic(), source.traffic
+        for plan in planned:
+            yield PartitionLoad(site, source, lake, plan, None, run_id, begun, traffic)
+
+
+@dataclass(frozen=True)
+class PartitionLoad:
+    """One partition whose reading is prepared, and perhaps under way."""
+
+    _site: Site
+    _source: PIWebAPISource
+    _lake: Lake
+    _plan: _Plan
+    _reading: RecordedReading | None
+    _run_id: str
+    _begun: float
+    _traffic_before: TrafficCount
+
+    def run(self) -> WindowReport:
+        """Read to the end and replace the partition's window in one commit.
+
+        Time and traffic of the report are those since the load before it ended; the sums over a run are exact. Tags
+        that the server no longer lists keep the rows they have.
+
+        Raises:
+            PointsMissingError: pi_points has not been loaded yet.
+            NoTagsError: no tag belongs to the group.
+            TagsFailedError: tags could not be read whole and the site does not allow partial partitions.
+            PIWebAPIError: the server cannot be read from.
+            LakeError: the table cannot be written.
+        """
+        plan = self._plan
+        if plan.trouble is not None:
+            raise plan.trouble
+        assert self._reading is not None
+        window = plan.window
+        load = _Load(
+            self._site,
+            plan.tags,
+            partition=f"{plan.tag_group} on {plan.day}",
+            ingestion_timestamp=datetime.now(timezone.utc),
+        )
+        commit = TimeseriesTable.open(self._lake).replace_window(
+            partition_date=plan.day,
+            tag_group=plan.tag_group,
+            start=window.start,
+            end=window.end,
+            batches=load.batches(self._reading),
+            keep_tags=load.keep_tags,
+            commit_info={"site": self._site.name, "run_id": self._run_id},
+        )
+        return WindowReport(
+            partition_date=plan.day.isoformat(),
+            tag_group=plan.tag_group,
+            window=window,
+            watermark=window.end,
+            complete=window == Window.of_day(plan.day) and not load.failed_tags,
+            rows=commit.rows,
+            tags=len(plan.tags.streams),
+            tags_with_events=len(load.summary.tags),
+            failed_tags=tuple(load.failed_tags),
+            rows_by_type=load.summary.by_type,
+            rows_by_system_state=dict(load.summary.by_system_state.most_common()),
+            bad_rows=load.summary.flagged["bad"],
+            questionable_rows=load.summary.flagged["questionable"],
+            substituted_rows=load.summary.flagged["substituted"],
+            annotated_rows=load.summary.flagged["annotated"],
+            first_event=load.summary.first_event,
+            last_event=load.summary.last_event,
+            traffic=Traffic.between(self._traffic_before, self._source.traffic),
+            seconds=time.monotonic() - self._begun,
+            table_version=commit.version,
+            files=commit.files,
+            file_bytes=commit.file_bytes,
+            sample=load.summary.sample,
+        )
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What one partition's load is to read, or why that cannot be said."""
+
+    day: date
+    tag_group: str
+    window: Window
+    tags: _Tags
+    trouble: Exception | None = None
+
+
+class _Planner:
+    """Says what to read for a partition; reads the list of tags once and asks for the server's clock when needed."""
+
+    def __init__(self, site: Site, source: PIWebAPISource, lake: Lake) -> None:
+        self._site = site
+        self._source = source
+        self._lake = lake
+        self._points: pa.Table | None = None
+        self._tags: dict[str, _Tags] = {}
+        self._settled_until: datetime | None = None
+
+    def windows(self, waiting: deque[tuple[date, str]], planned: deque[_Plan]) -> Iterator[ReadWindow]:
+        """What to read for each partition, moved from `waiting` to `planned` when it is asked for.
+
+        Ends after the first partition that nothing can be read for, which `run` then tells in its turn: what
+        comes after it may not be wanted any more.
+        """
+        while waiting:
+            day, tag_group = waiting.popleft()
+            try:
+                plan = _Plan(day, tag_group, tags=self._tags_of(tag_group), window=self._window_of(day))
+            except (IngestError, LakeError, PIWebAPIError) as error:
+                planned.append(_Plan(day, tag_group, Window.of_day(day), _NO_TAGS, error))
+                return
+            planned.append(plan)
+            yield ReadWindow(plan.tags.streams, plan.window.start, plan.window.end)
+
+    def _tags_of(self, tag_group: str) -> _Tags:
+        if self._points is None:
+            columns = ["tag_webid", "tag_name", "engineering_units", "tag_group", "is_active"]
+            self._points = PointsTable.open(self._lake).to_arrow(columns)
+        if tag_group not in self._tags:
+            self._tags[tag_group] = _Tags.of_partition(self._site, self._points, tag_group)
+        return self._tags[tag_group]
+
+    def _window_of(self, day: date) -> Window:
+        whole_day = Window.of_day(day)
+        if self._settled_until is None or self._settled_until < whole_day.end:
+            self._settled_until = self._source.server_time() - timedelta(seconds=self._site.lag_seconds)
+        return whole_day.until(self._settled_until)
 
 
 @dataclass(frozen=True)
@@ -106,9 +201,7 @@ class _Tags:
     """WebIDs of those that it no longer lists."""
 
     @classmethod
-    def of_partition(cls, site: Site, lake: Lake, tag_group: str) -> _Tags:
-        columns = ["tag_webid", "tag_name", "engineering_units", "tag_group", "is_active"]
-        points = PointsTable.open(lake).to_arrow(columns)
+    def of_partition(cls, site: Site, points: pa.Table, tag_group: str) -> _Tags:
         if not points.num_rows:
             raise PointsMissingError("The list of tags is empty: materialize pi_points first, then pi_timeseries.")
         group = next(group for group in site.tag_groups if tag_group in group.partition_names())
@@ -126,6 +219,9 @@ class _Tags:
             units={row["tag_webid"]: row["engineering_units"] or None for row in rows},
             gone=frozenset(row["tag_webid"] for row in rows if not row["is_active"]),
         )
+
+
+_NO_TAGS = _Tags((), {}, frozenset())
 
 
 class _Load:
