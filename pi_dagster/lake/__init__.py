@@ -19,8 +19,9 @@ from pi_dagster.lake.errors import (
     WindowConflictError,
 )
 from pi_dagster.lake.location import Lake
+from pi_dagster.lake.partition_window import PartitionWindow
 from pi_dagster.lake.points import PointsTable
-from pi_dagster.lake.replacement import WindowCommit
+from pi_dagster.lake.replacement import NewRows, WindowCommit
 from pi_dagster.lake.schemas import (
     PARTITION_COLUMNS,
     POINTS_SCHEMA,
@@ -41,6 +42,8 @@ __all__ = [
     "LakeAccessError",
     "LakeError",
     "LakeNotWritableError",
+    "NewRows",
+    "PartitionWindow",
     "PointsTable",
     "RowsRefusedError",
     "TableMissingError",

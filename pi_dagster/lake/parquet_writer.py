@@ -12,7 +12,7 @@ import math
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType, TracebackType
@@ -88,11 +88,17 @@ class Staging:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is not None and not self._a_commit_may_name_them:
-            # Closed first: a file that is closed after it was deleted comes back.
-            for file in self._unfinished.values():
-                with suppress(*STORAGE_ERRORS):
-                    file.close()
-            self._delete(self._paths)
+            self._drop(self._paths)
+
+    @contextmanager
+    def all_or_nothing(self) -> Iterator[None]:
+        """Files that are started within the block are deleted again when an error ends it."""
+        before = set(self._paths)
+        try:
+            yield
+        except BaseException:
+            self._drop(self._paths - before)
+            raise
 
     def open(self, folder: str, schema: pa.Schema) -> _OpenFile:
         """Start a new file in a folder of the table."""
@@ -109,9 +115,7 @@ class Staging:
 
     def discard(self, files: Iterable[StagedFile]) -> None:
         """Delete files that the commit will not name after all."""
-        paths = {file.path for file in files}
-        self._delete(paths)
-        self._paths -= paths
+        self._drop({file.path for file in files})
 
     def hand_over_to_commit(self) -> None:
         """From here on a commit may name the files, so no error may delete them."""
@@ -121,11 +125,16 @@ class Staging:
         """The commit that named the files was refused for good; they are deletable again."""
         self._a_commit_may_name_them = False
 
-    def _delete(self, paths: Iterable[str]) -> None:
+    def _drop(self, paths: set[str]) -> None:
         for path in paths:
+            if path in self._unfinished:
+                # Closed first: a file that is closed after it was deleted comes back.
+                with suppress(*STORAGE_ERRORS):
+                    self._unfinished.pop(path).close()
             # A stray file is invisible to readers, and vacuum removes it; the first error matters more.
             with suppress(*STORAGE_ERRORS):
                 self.filesystem.delete_file(path)
+        self._paths = self._paths - paths
 
 
 class ParquetWriter:
@@ -240,13 +249,15 @@ class _OpenFile:
         )
 
 
-def read_row_groups(file: pq.ParquetFile, row_group: int, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+def read_row_groups(
+    file: pq.ParquetFile, row_group: int, schema: pa.Schema, *, rows: int = READ_ROWS
+) -> Iterator[pa.RecordBatch]:
     """One row group of a file in small batches of `schema`.
 
     Asked for several row groups at once, pyarrow keeps the decoded ones, and memory grows with the file.
     """
     columns = _in_memory_schema(schema)
-    for batch in file.iter_batches(READ_ROWS, row_groups=[row_group], columns=schema.names, use_threads=False):
+    for batch in file.iter_batches(rows, row_groups=[row_group], columns=schema.names, use_threads=False):
         yield batch.select(schema.names).cast(columns)
 
 

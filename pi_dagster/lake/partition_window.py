@@ -50,6 +50,11 @@ class PartitionWindow:
             raise ValueError(f"the window {self.start} to {self.end} does not lie in the day {day}")
 
     @property
+    def partition(self) -> tuple[date, str]:
+        """The UTC day and the tag group."""
+        return self.partition_date, self.tag_group
+
+    @property
     def partition_values(self) -> dict[str, str]:
         """The partition, as Delta writes it in paths and commits."""
         return {"partition_date": self.partition_date.isoformat(), "tag_group": self.tag_group}

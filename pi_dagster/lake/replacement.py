@@ -6,10 +6,8 @@ copied without the window's rows, a small batch at a time.
 
 from __future__ import annotations
 
-import time
 from bisect import bisect_left, bisect_right
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -17,16 +15,29 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from deltalake import DeltaTable
-from deltalake.transaction import RemoveAction
 
 from pi_dagster.lake.commit import FileChange
+from pi_dagster.lake.live_files import LiveFile, opened
+from pi_dagster.lake.merging import Merging
 from pi_dagster.lake.parquet_writer import ParquetWriter, StagedFile, Staging, read_row_groups
 from pi_dagster.lake.partition_window import PartitionWindow
 from pi_dagster.lake.schemas import TIMESERIES_FILE_SCHEMA
 
-STATISTICS_SLACK = timedelta(milliseconds=1)
-"""Spark cuts the timestamps in a file's statistics to milliseconds, so the newest row may be this much newer."""
+
+@dataclass(frozen=True, kw_only=True)
+class NewRows:
+    """The rows that a window is to hold."""
+
+    window: PartitionWindow
+    batches: Iterable[pa.RecordBatch]
+    """As TIMESERIES_FILE_SCHEMA, sorted by tag, then time; strings may be dictionary-encoded. None at all empties the
+    window. The order is kept."""
+    keep_tags: Collection[str] = ()
+    """WebIDs of tags that could not be read whole: their old rows stay, and rows of theirs among `batches` are dropped.
+    Looked at once `batches` has ended, so its producer may add to it."""
+    again_from: datetime | None = None
+    """Where the next window is expected to begin. Rows from there on go to files of their own, so that they can be
+    replaced without copying the others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,60 +56,62 @@ class WindowCommit:
     """Rows outside the window, or of tags to keep, that had to be copied because they shared a file with it."""
     replaced_rows: int
     """Old rows that the new ones replaced."""
-
-
-@dataclass(frozen=True)
-class _LiveFile:
-    """A file of the partition in a snapshot, as the Delta log describes it."""
-
-    path: str
-    size: int
-    partition_values: Mapping[str, str]
-    rows: int | None
-    first: datetime | None
-    last: datetime | None
-
-    def remove_action(self) -> RemoveAction:
-        return RemoveAction(self.path, True, int(time.time() * 1000), self.size, dict(self.partition_values))
+    merged_rows: int
+    """Rows before the window that were copied so that the many small files of an hour became one."""
+    live_files: int
+    """Files of the partition after the commit."""
 
 
 @dataclass(frozen=True)
 class _Copy:
     """What is left of a live file when the window is taken out of it."""
 
-    file: _LiveFile
+    file: LiveFile
     kept: tuple[StagedFile, ...]
     kept_rows: int
     replaced_rows: int
 
 
 class Replacement:
-    """Turns a snapshot into the change that replaces the window, copying rows that must stay only when needed."""
+    """Turns a snapshot into the change that replaces the window, copying rows that must stay only when needed.
 
-    def __init__(self, staging: Staging, window: PartitionWindow) -> None:
+    Args:
+        staging: owns the new files.
+        window: the window.
+        hours_end_at: see `Merging`.
+    """
+
+    def __init__(self, staging: Staging, window: PartitionWindow, *, hours_end_at: timedelta = timedelta()) -> None:
         self._staging = staging
         self._window = window
+        self._merging = Merging(staging, window, hours_end_at=hours_end_at)
+        self._live_files = 0
         self._new_files: list[StagedFile] = []
         self._keep_tags: list[str] = []
         self._planned_on: frozenset[str] | None = None
         self._copies: list[_Copy] = []
 
-    def write(self, batches: Iterable[pa.RecordBatch], keep_tags: Collection[str]) -> None:
-        """Write the new rows; `keep_tags` is looked at when `batches` has ended."""
-        writer = self._new_writer()
+    def write(self, new: NewRows) -> None:
+        """Write the window's new rows."""
+        writer, writer_of_later = self._new_writer(), self._new_writer()
         written_tags: set[str] = set()
-        for batch in batches:
+        for batch in new.batches:
             self._window.check(batch)
-            writer.write(batch)
+            if new.again_from is None:
+                writer.write(batch)
+            else:
+                instants = batch.column("timestamp")
+                is_later = pc.greater_equal(instants, pa.scalar(new.again_from, instants.type))
+                writer.write(batch.filter(pc.invert(is_later)))
+                writer_of_later.write(batch.filter(is_later))
             written_tags.update(batch.column("tag_webid").unique().to_pylist())
-        self._new_files = writer.finish()
-        self._keep_tags = sorted(keep_tags)
-        if not written_tags.isdisjoint(keep_tags):
+        self._new_files = [*writer.finish(), *writer_of_later.finish()]
+        self._keep_tags = sorted(new.keep_tags)
+        if not written_tags.isdisjoint(self._keep_tags):
             self._new_files = [kept for file in self._new_files for kept in self._without_kept_tags(file)]
 
-    def plan(self, snapshot: DeltaTable) -> FileChange:
-        """The change for a snapshot; copies rows only when the partition's files differ from the last plan's."""
-        live = _live_files(snapshot, self._window)
+    def plan(self, live: Sequence[LiveFile]) -> FileChange:
+        """The change for a partition of these files; copies rows only when the files differ from the last plan's."""
         paths = frozenset(file.path for file in live)
         if paths != self._planned_on:
             self._staging.discard(file for copy in self._copies for file in copy.kept)
@@ -108,40 +121,44 @@ class Replacement:
                 if copy is not None:
                     self._copies.append(copy)
             self._planned_on = paths
-        return FileChange(
-            add=self._added(),
-            remove=[copy.file.remove_action() for copy in self._copies],
-            facts=self._window.facts(),
-        )
+        taken = {copy.file.path for copy in self._copies}
+        self._merging.plan([file for file in live if file.path not in taken])
+        added = self._added()
+        removed = [*(copy.file for copy in self._copies), *self._merging.merged]
+        self._live_files = len(live) + len(added) - len(removed)
+        return FileChange(add=added, remove=[file.remove_action() for file in removed], facts=self._window.facts())
 
     def result(self, version: int) -> WindowCommit:
-        """What the change did, once `version` holds it."""
+        """What the change of the last plan did, now that it is committed."""
         added = self._added()
         return WindowCommit(
             version=version,
             files=len(added),
             file_bytes=sum(file.size for file in added),
+            live_files=self._live_files,
             rows=sum(file.rows for file in self._new_files),
             kept_rows=sum(copy.kept_rows for copy in self._copies),
+            merged_rows=sum(file.rows for file in self._merging.written),
             replaced_rows=sum(copy.replaced_rows for copy in self._copies),
         )
 
     def _added(self) -> list[StagedFile]:
-        return [*self._new_files, *(file for copy in self._copies for file in copy.kept)]
+        return [*self._new_files, *(file for copy in self._copies for file in copy.kept), *self._merging.written]
 
-    def _copy(self, file: _LiveFile) -> _Copy | None:
+    def _copy(self, file: LiveFile) -> _Copy | None:
         """What to do with a live file; None when no row of it is replaced."""
-        if file.first is not None and file.last is not None:
-            newest = file.last + STATISTICS_SLACK
-            if not self._window.meets(file.first, newest):
+        if file.first is not None and file.newest is not None:
+            if not self._window.meets(file.first, file.newest):
                 return None
-            if self._window.holds(file.first, newest) and file.rows is not None and not self._keep_tags:
+            if self._window.holds(file.first, file.newest) and file.rows is not None and not self._keep_tags:
                 return _Copy(file, (), 0, file.rows)
         return self._copy_rows(file)
 
-    def _copy_rows(self, file: _LiveFile) -> _Copy | None:
+    def _copy_rows(self, file: LiveFile) -> _Copy | None:
         writer = self._new_writer()
-        with self._open(file.path) as parquet:
+        with opened(self._staging, file.path) as parquet:
+            if not any(self._may_meet_window(parquet, group) for group in range(parquet.num_row_groups)):
+                return None
             rows = parquet.metadata.num_rows
             for group in range(parquet.num_row_groups):
                 self._copy_row_group(parquet, group, writer)
@@ -150,6 +167,11 @@ class Replacement:
             self._staging.discard(kept)
             return None
         return _Copy(file, tuple(kept), writer.rows, rows - writer.rows)
+
+    def _may_meet_window(self, parquet: pq.ParquetFile, group: int) -> bool:
+        """By the file's own statistics, which are exact where the log's are rounded."""
+        span = _bounds(parquet, group, "timestamp")
+        return span is None or self._window.meets(*span)
 
     def _copy_row_group(self, parquet: pq.ParquetFile, group: int, writer: ParquetWriter) -> None:
         span = _bounds(parquet, group, "timestamp")
@@ -162,7 +184,7 @@ class Replacement:
     def _without_kept_tags(self, file: StagedFile) -> list[StagedFile]:
         """A new file without rows of tags that keep their old rows."""
         writer = self._new_writer()
-        with self._open(file.path) as parquet:
+        with opened(self._staging, file.path) as parquet:
             for group in range(parquet.num_row_groups):
                 for batch in self._batches(parquet, group):
                     writer.write(batch.filter(pc.invert(self._of_kept_tags(batch))))
@@ -182,38 +204,9 @@ class Replacement:
     def _new_writer(self) -> ParquetWriter:
         return ParquetWriter(self._staging, TIMESERIES_FILE_SCHEMA, self._window.partition_values)
 
-    @contextmanager
-    def _open(self, path: str) -> Iterator[pq.ParquetFile]:
-        with self._staging.lake.explaining(f"opening the file {path} of {self._staging.table_uri}"):
-            source = self._staging.filesystem.open_input_file(path)
-            parquet = pq.ParquetFile(source)
-        with source, parquet:
-            yield parquet
-
     def _batches(self, parquet: pq.ParquetFile, group: int) -> Iterator[pa.RecordBatch]:
         with self._staging.lake.explaining(f"reading a file of {self._staging.table_uri}"):
             yield from read_row_groups(parquet, group, TIMESERIES_FILE_SCHEMA)
-
-
-def _live_files(snapshot: DeltaTable, window: PartitionWindow) -> list[_LiveFile]:
-    actions = pa.table(snapshot.get_add_actions(flatten=True))
-    if not actions.num_rows:
-        return []
-    in_partition = actions.filter(
-        (pc.field("partition.partition_date") == window.partition_date)
-        & (pc.field("partition.tag_group") == window.tag_group)
-    )
-    return [
-        _LiveFile(
-            path=action["path"],
-            size=action["size_bytes"],
-            partition_values=window.partition_values,
-            rows=action.get("num_records"),
-            first=action.get("min.timestamp"),
-            last=action.get("max.timestamp"),
-        )
-        for action in in_partition.to_pylist()
-    ]
 
 
 def _bounds(parquet: pq.ParquetFile, group: int, name: str) -> tuple[Any, Any] | None:

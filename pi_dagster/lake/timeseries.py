@@ -1,22 +1,26 @@
-"""pi_timeseries: replace exactly one window of one partition in one Delta commit.
+"""pi_timeseries: replace exactly one window of a partition, or one of each of several, in one Delta commit.
 
-Whoever reads the table, and whenever the writing process is killed, sees the window's old rows or its new rows.
+Whoever reads the table, and whenever the writing process is killed, sees the windows' old rows or their new rows.
 A re-run of the same window replaces the rows again, so nothing needs to be cleaned up and nothing doubles.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from datetime import date, datetime
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import date, datetime, timedelta
 
 import pyarrow as pa
+from deltalake import DeltaTable
 
-from pi_dagster.lake.commit import commit_change
+from pi_dagster.lake.commit import FileChange, commit_change
+from pi_dagster.lake.live_files import live_files
 from pi_dagster.lake.parquet_writer import Staging
 from pi_dagster.lake.partition_window import PartitionWindow
-from pi_dagster.lake.replacement import Replacement, WindowCommit
+from pi_dagster.lake.replacement import NewRows, Replacement, WindowCommit
 from pi_dagster.lake.schemas import PI_TIMESERIES
 from pi_dagster.lake.table import LakeTable
+
+_GOLDEN_RATIO = 0.6180339887
 
 
 class TimeseriesTable(LakeTable):
@@ -60,8 +64,81 @@ class TimeseriesTable(LakeTable):
             ValueError: the window does not lie in the partition's day.
         """
         window = PartitionWindow(partition_date, tag_group, start, end)
+        new = NewRows(window=window, batches=batches, keep_tags=keep_tags)
+        return self.replace_windows([new], commit_info=commit_info)[window]
+
+    def replace_windows(
+        self,
+        windows: Iterable[NewRows],
+        *,
+        commit_info: Mapping[str, str],
+        leave_out: Callable[[PartitionWindow, Exception], bool] = lambda window, error: False,
+    ) -> Mapping[PartitionWindow, WindowCommit]:
+        """Replace windows of different partitions by their new rows, all in one commit.
+
+        They are written one after the other, so memory does not grow with their number. Small files of hours before a
+        window are put together on the way, at another minute in each partition; so name partitions in the same order
+        every time.
+
+        Args:
+            windows: the windows and their rows; asked for one at a time.
+            commit_info: what to keep in the commit's metadata, such as the run's id.
+            leave_out: asked what to do when the rows of a window cannot be produced or written: true leaves the
+                window as it is and goes on with the others; false raises the error, and nothing is committed.
+
+        Returns:
+            What was committed, by window; nothing for windows that were left out. Without any there is no commit.
+
+        Raises:
+            As `replace_window`, and whatever producing the rows raises.
+            ValueError: two windows of one partition.
+        """
         with Staging(self.lake, self.definition.name) as staging:
-            replacement = Replacement(staging, window)
-            replacement.write(batches, keep_tags)
-            version = commit_change(staging, snapshot=self.snapshot, plan=replacement.plan, commit_info=commit_info)
-        return replacement.result(version)
+            replacements: dict[PartitionWindow, Replacement] = {}
+            for position, new in enumerate(windows):
+                if any(new.window.partition == window.partition for window in replacements):
+                    raise ValueError(f"{new.window.tag_group} on {new.window.partition_date} was given two windows")
+                replacement = Replacement(staging, new.window, hours_end_at=_spread_over_an_hour(position))
+                try:
+                    with staging.all_or_nothing():
+                        replacement.write(new)
+                except Exception as error:
+                    if not leave_out(new.window, error):
+                        raise
+                else:
+                    replacements[new.window] = replacement
+            if not replacements:
+                return {}
+            version = commit_change(
+                staging,
+                snapshot=self.snapshot,
+                plan=lambda snapshot: _plan(snapshot, replacements),
+                commit_info=commit_info,
+            )
+        return {window: replacement.result(version) for window, replacement in replacements.items()}
+
+
+def _plan(snapshot: DeltaTable, replacements: Mapping[PartitionWindow, Replacement]) -> FileChange:
+    live = live_files(snapshot, {window.partition for window in replacements})
+    changes = [replacement.plan(live.get(window.partition, ())) for window, replacement in replacements.items()]
+    return FileChange(
+        add=[file for change in changes for file in change.add],
+        remove=[file for change in changes for file in change.remove],
+        facts=_facts(list(replacements)),
+    )
+
+
+def _facts(windows: Sequence[PartitionWindow]) -> Mapping[str, str]:
+    """What the commit's metadata tells of its windows; of many it does not name each, as the log is kept long."""
+    if len(windows) == 1:
+        return windows[0].facts()
+    return {
+        "partitions": str(len(windows)),
+        "window_start": min(window.start for window in windows).isoformat(),
+        "window_end": max(window.end for window in windows).isoformat(),
+    }
+
+
+def _spread_over_an_hour(position: int) -> timedelta:
+    """Multiples of the golden ratio, cut to one: any number of them is spread evenly over an hour."""
+    return timedelta(hours=position * _GOLDEN_RATIO % 1)
