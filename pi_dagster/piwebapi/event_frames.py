@@ -1,0 +1,512 @@
+"""Event frames of an AF database: those that start within a window, and the attribute values of many at once.
+
+A server gives a page of a search and does not promise that the next one goes on where it ended: frames come and go
+between the two. So pages are not counted; the next one begins at the last instant of a full one, as for recorded
+values. Search modes and defaults: docs.aveva.com/bundle/pi-web-api-reference/page/help/topics/search-mode.html and
+.../controllers/assetdatabase/actions/findeventframes.html.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta, timezone
+from functools import lru_cache, partial
+from itertools import pairwise
+from typing import Any
+
+import msgspec
+
+from pi_dagster.piwebapi.answers import format_instant
+from pi_dagster.piwebapi.errors import (
+    AnswerTooLargeError,
+    BrokenAnswerError,
+    PIWebAPIError,
+    RequestRefusedError,
+    RequestTimeoutError,
+    ServerTroubleError,
+    TooManyEqualTimesError,
+    TransientError,
+)
+from pi_dagster.piwebapi.refusals import error_of_status, reason_in
+from pi_dagster.piwebapi.transport import Parameters, Transport
+from pi_dagster.webid import InvalidWebIdError, WebId
+
+FRAMES_PER_BATCH = 1000
+"""Frames whose attribute values one request asks for; a batch of them is a tenth of what a server takes as a body."""
+
+SEARCHES_IN_FLIGHT = 4
+"""Pages asked for at once. Searching is dear to an AF server, which allows fewer searches than reads a second."""
+
+BATCHES_IN_FLIGHT = 2
+
+_ROUNDS = 4
+"""How often the frames of a batch are asked for of which the server could not give all values."""
+
+_MOST_SLICES = 16
+_OPEN_YEAR = "9999"
+"""The year in which a frame ends that has not ended."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class EventFrame(msgspec.Struct, frozen=True, kw_only=True):
+    """An event frame as the server lists it; elements and frames by their GUIDs."""
+
+    event_frame_id: str
+    web_id: str
+    name: str
+    path: str
+    description: str
+    template_name: str
+    database_name: str
+    start: datetime
+    end: datetime | None
+    """None while it is open."""
+    severity: str
+    category_names: tuple[str, ...]
+    primary_element_id: str | None
+    referenced_element_ids: tuple[str, ...]
+    parent_id: str | None
+    is_acknowledged: bool
+    acknowledged_by: str | None
+    acknowledged_at: datetime | None
+    values_captured: bool
+    """True when the server has stored the attribute values with the frame."""
+
+    @property
+    def is_open(self) -> bool:
+        """True while it has not ended."""
+        return self.end is None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameSearch:
+    """The frames of one database that start in `[start, end)`, children of other frames too.
+
+    Args:
+        database_web_id: WebID of the AF database.
+        database_name: its name.
+        start: first instant inside, aware, UTC.
+        end: first instant after, aware, UTC.
+        template: only frames of this template or of one derived from it.
+        only_open: only frames that have not ended.
+    """
+
+    database_web_id: str
+    database_name: str
+    start: datetime
+    end: datetime
+    template: str | None = None
+    only_open: bool = False
+
+
+@dataclass(frozen=True)
+class FrameAttributes:
+    """The attribute values of one frame, by attribute name; `Parent|Child` for an attribute below another."""
+
+    values: dict[str, str | None]
+    """As text; None where the server gives no value."""
+    units: dict[str, str]
+    """Abbreviations, for the attributes that have a unit."""
+    unread: tuple[str, ...] = ()
+    """Attributes of which the server could not give the value."""
+
+
+class _Links(msgspec.Struct):
+    Parent: str = ""
+    PrimaryReferencedElement: str = ""
+
+
+class _Frame(msgspec.Struct):
+    WebId: str
+    Id: str
+    Name: str
+    StartTime: str
+    EndTime: str
+    Path: str = ""
+    Description: str | None = None
+    TemplateName: str | None = None
+    Severity: str | None = None
+    CategoryNames: list[str] | None = None
+    RefElementWebIds: list[str] | None = None
+    IsAcknowledged: bool = False
+    AcknowledgedBy: str | None = None
+    AcknowledgedDate: str | None = None
+    AreValuesCaptured: bool = False
+    Links: _Links = msgspec.field(default_factory=_Links)
+
+
+class _Page(msgspec.Struct):
+    Items: list[_Frame]
+    WebException: dict[str, Any] | None = None
+
+
+class _Value(msgspec.Struct):
+    Value: Any = None
+    UnitsAbbreviation: str | None = None
+    Errors: list[Any] | None = None
+
+
+class _Attribute(msgspec.Struct):
+    Name: str
+    Path: str = ""
+    Value: _Value | None = None
+    WebException: dict[str, Any] | None = None
+
+
+class _Attributes(msgspec.Struct):
+    Items: list[_Attribute]
+    WebException: dict[str, Any] | None = None
+
+
+class _SubAnswer(msgspec.Struct):
+    Status: int
+    Content: msgspec.Raw = msgspec.Raw(b"null")
+
+
+# What reports a failure must be asked for too: selectedFields removes all that it does not list.
+_FRAME_FIELDS = ";".join(
+    [
+        *(f"Items.{name}" for name in _Frame.__struct_fields__ if name != "Links"),
+        *(f"Items.Links.{name}" for name in _Links.__struct_fields__),
+        "WebException",
+        "Errors",
+    ]
+)
+_ATTRIBUTE_FIELDS = ";".join(
+    [
+        "Items.Name",
+        "Items.Path",
+        *(f"Items.Value.{name}" for name in _Value.__struct_fields__),
+        "Items.WebException",
+        "WebException",
+        "Errors",
+    ]
+)
+
+
+@dataclass(frozen=True)
+class _Slice:
+    """A part of a search that one page is asked for, microseconds since 1970."""
+
+    search: FrameSearch
+    start_us: int
+    end_us: int
+    page_size: int
+
+    def after(self, page: Sequence[EventFrame], largest_page: int) -> tuple[list[EventFrame], list[_Slice]]:
+        """What of a page counts, and what is to be asked for next.
+
+        The last microsecond of a full page may be cut, so its frames are left to the next page, which begins there.
+
+        Raises:
+            TooManyEqualTimesError: more frames start in one microsecond than one request may return.
+        """
+        inside = [frame for frame in page if self.start_us <= _microseconds(frame.start) < self.end_us]
+        if len(page) < self.page_size:
+            return inside, []
+        last_us = _microseconds(page[-1].start)
+        kept = [frame for frame in inside if _microseconds(frame.start) < last_us]
+        if last_us > self.start_us:
+            return kept, self._rest(last_us, len(kept)) if last_us < self.end_us else []
+        if self.page_size >= largest_page:
+            raise TooManyEqualTimesError(
+                f"More than {self.page_size:,} event frames of {self.search.database_name} start at "
+                f"{format_instant(self.start_us)}, which is more than one request may return. Raise "
+                "`server.max_items_per_call` if the server allows more."
+            )
+        return [], [replace(self, page_size=min(2 * self.page_size, largest_page))]
+
+    def _rest(self, from_us: int, frames_before: int) -> list[_Slice]:
+        """What is left from `from_us` on, in as many slices as pages are to be expected."""
+        expected = frames_before * (self.end_us - from_us) / (from_us - self.start_us)
+        count = max(1, min(_MOST_SLICES, int(1.2 * expected / self.page_size) + 1, self.end_us - from_us))
+        bounds = [from_us + (self.end_us - from_us) * number // count for number in range(count + 1)]
+        return [replace(self, start_us=first, end_us=last) for first, last in pairwise(bounds)]
+
+
+def find_event_frames(
+    transport: Transport,
+    searches: Sequence[FrameSearch],
+    *,
+    page_size: int,
+    largest_page: int,
+    select_fields: bool = True,
+) -> Iterator[EventFrame]:
+    """The frames that any of the searches finds, each once, in no particular order.
+
+    A search that fits one page is one request. Of a longer one, several pages are under way at once.
+
+    Args:
+        transport: the connection.
+        searches: what to look for.
+        page_size: frames a request.
+        largest_page: the server's MaxReturnedItemsPerCall, up to which a page grows when all of its frames start in
+            one microsecond.
+        select_fields: ask only for what is used.
+
+    Raises:
+        PIWebAPIError: a search failed; see `errors`.
+    """
+    seen: set[str] = set()
+    first_page = min(page_size, largest_page)
+    todo = [_Slice(one, _microseconds(one.start), _microseconds(one.end), first_page) for one in searches]
+
+    def read(part: _Slice) -> tuple[list[EventFrame], list[_Slice]]:
+        return part.after(_read_page(transport, part, select_fields=select_fields), largest_page)
+
+    pool = ThreadPoolExecutor(SEARCHES_IN_FLIGHT, thread_name_prefix="event-frames")
+    under_way: set[Future[tuple[list[EventFrame], list[_Slice]]]] = set()
+    try:
+        while todo or under_way:
+            free = SEARCHES_IN_FLIGHT - len(under_way)
+            under_way |= {pool.submit(read, todo.pop()) for _ in range(min(len(todo), free))}
+            done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+            for page in done:
+                frames, more = page.result()
+                todo += more
+                for frame in frames:
+                    if frame.event_frame_id not in seen:
+                        seen.add(frame.event_frame_id)
+                        yield frame
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _read_page(transport: Transport, part: _Slice, *, select_fields: bool) -> list[EventFrame]:
+    search = part.search
+    parameters = [
+        ("startTime", format_instant(part.start_us)),
+        ("endTime", format_instant(part.end_us)),
+        ("searchMode", "InProgress" if search.only_open else "StartInclusive"),
+        ("searchFullHierarchy", "true"),
+        ("sortField", "StartTime"),
+        ("sortOrder", "Ascending"),
+        ("startIndex", "0"),
+        ("maxCount", str(part.page_size)),
+        ("webIdType", "IDOnly"),
+        *([("templateName", search.template)] if search.template else []),
+        *([("selectedFields", _FRAME_FIELDS)] if select_fields else []),
+    ]
+    path = f"assetdatabases/{search.database_web_id}/eventframes"
+    return transport.get(path, parameters, partial(_parse_page, search))
+
+
+def _parse_page(search: FrameSearch, body: bytes) -> list[EventFrame]:
+    page = _decoded(body, _PAGE)
+    if page.WebException is not None:
+        raise BrokenAnswerError(f"the server failed while it was sending the answer ({reason_in(page.WebException)})")
+    try:
+        frames = [_event_frame(frame, search.database_name) for frame in page.Items]
+    except ValueError as error:
+        raise BrokenAnswerError(f"an event frame is not as documented: {error}") from error
+    if any(later.start < earlier.start for earlier, later in pairwise(frames)):
+        raise BrokenAnswerError("the event frames are not in the order of their start, which was asked for")
+    return frames
+
+
+def _event_frame(frame: _Frame, database_name: str) -> EventFrame:
+    elements = [_object_id(web_id) for web_id in frame.RefElementWebIds or ()]
+    primary = _linked_id(frame.Links.PrimaryReferencedElement, "Em")
+    return EventFrame(
+        event_frame_id=frame.Id.lower(),
+        web_id=frame.WebId,
+        name=frame.Name,
+        path=frame.Path,
+        description=frame.Description or "",
+        template_name=frame.TemplateName or "",
+        database_name=database_name,
+        start=_instant(frame.StartTime),
+        end=None if frame.EndTime.startswith(_OPEN_YEAR) else _instant(frame.EndTime),
+        severity=frame.Severity or "None",
+        category_names=tuple(sorted(frame.CategoryNames or ())),
+        # A frame about one element only need not say which of them is the primary one.
+        primary_element_id=primary or (elements[0] if len(elements) == 1 else None),
+        referenced_element_ids=tuple(sorted(elements)),
+        parent_id=_linked_id(frame.Links.Parent, "Fm"),
+        is_acknowledged=frame.IsAcknowledged,
+        # What stands there while nobody has acknowledged is not documented, so it does not count.
+        acknowledged_by=(frame.AcknowledgedBy or None) if frame.IsAcknowledged else None,
+        acknowledged_at=_instant(frame.AcknowledgedDate) if frame.IsAcknowledged and frame.AcknowledgedDate else None,
+        values_captured=frame.AreValuesCaptured,
+    )
+
+
+def read_attributes(
+    transport: Transport, frames: Sequence[EventFrame], *, select_fields: bool = True
+) -> Iterator[tuple[EventFrame, FrameAttributes | PIWebAPIError]]:
+    """The attribute values of frames, hidden attributes too, or why they could not be read.
+
+    One request takes a thousand frames. PI Web API gives all attribute values of one frame with the values captured
+    or worked out for the frame's own time (`streamsets/{webId}/value`), and no one call gives them for several
+    frames; so the calls for many frames travel in one batch.
+
+    Args:
+        transport: the connection.
+        frames: which frames.
+        select_fields: ask only for what is used.
+
+    Raises:
+        PIWebAPIError: the server cannot be read from.
+    """
+    chunks = [frames[first : first + FRAMES_PER_BATCH] for first in range(0, len(frames), FRAMES_PER_BATCH)]
+    pool = ThreadPoolExecutor(BATCHES_IN_FLIGHT, thread_name_prefix="event-frame-attributes")
+    try:
+        waiting: list[Future[list[tuple[EventFrame, FrameAttributes | PIWebAPIError]]]] = []
+        for number, chunk in enumerate(chunks):
+            waiting.append(pool.submit(_read_chunk, transport, chunk, select_fields))
+            if number + 1 >= BATCHES_IN_FLIGHT:
+                yield from waiting.pop(0).result()
+        for answer in waiting:
+            yield from answer.result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _read_chunk(
+    transport: Transport, frames: Sequence[EventFrame], select_fields: bool
+) -> list[tuple[EventFrame, FrameAttributes | PIWebAPIError]]:
+    found: dict[str, FrameAttributes | PIWebAPIError] = {}
+    pending = list(frames)
+    for _ in range(_ROUNDS):
+        try:
+            found.update(_read_batch(transport, pending, select_fields))
+        except (RequestTimeoutError, AnswerTooLargeError, RequestRefusedError) as error:
+            too_large = not isinstance(error, RequestRefusedError) or error.status == 413
+            if not too_large or len(pending) == 1:
+                raise
+            half = len(pending) // 2
+            for part in (pending[:half], pending[half:]):
+                read = _read_chunk(transport, part, select_fields)
+                found.update({frame.event_frame_id: attributes for frame, attributes in read})
+            break
+        pending = [frame for frame in pending if _may_be_better_next_time(found[frame.event_frame_id])]
+        if not pending:
+            break
+    return [(frame, found[frame.event_frame_id]) for frame in frames]
+
+
+def _may_be_better_next_time(read: FrameAttributes | PIWebAPIError) -> bool:
+    return bool(read.unread) if isinstance(read, FrameAttributes) else isinstance(read, TransientError)
+
+
+def _read_batch(
+    transport: Transport, frames: Sequence[EventFrame], select_fields: bool
+) -> dict[str, FrameAttributes | PIWebAPIError]:
+    query: Parameters = [
+        ("searchFullHierarchy", "true"),
+        ("showHidden", "true"),
+        ("showExcluded", "false"),
+        ("webIdType", "IDOnly"),
+        *([("selectedFields", _ATTRIBUTE_FIELDS)] if select_fields else []),
+    ]
+    resources = [(frame.event_frame_id, f"streamsets/{frame.web_id}/value", query) for frame in frames]
+    return transport.batch(resources, partial(_parse_batch, transport.url, frames))
+
+
+def _parse_batch(url: str, frames: Sequence[EventFrame], body: bytes) -> dict[str, FrameAttributes | PIWebAPIError]:
+    answers = _decoded(body, _BATCH)
+    found: dict[str, FrameAttributes | PIWebAPIError] = {}
+    for frame in frames:
+        answer = answers.get(frame.event_frame_id)
+        if answer is None:
+            found[frame.event_frame_id] = BrokenAnswerError("the answer to the batch leaves this event frame out")
+        elif answer.Status == 200:
+            try:
+                found[frame.event_frame_id] = _frame_attributes(frame, answer.Content)
+            except BrokenAnswerError as error:
+                found[frame.event_frame_id] = error
+        else:
+            reason = reason_in(msgspec.json.decode(answer.Content))
+            found[frame.event_frame_id] = error_of_status(url, answer.Status, reason)
+    overloaded = [error for error in found.values() if isinstance(error, ServerTroubleError) and error.status != 500]
+    if len(overloaded) == len(frames):
+        raise overloaded[0]
+    return found
+
+
+def _frame_attributes(frame: EventFrame, content: msgspec.Raw) -> FrameAttributes:
+    answer = _decoded(content, _ATTRIBUTES)
+    if answer.WebException is not None:
+        raise BrokenAnswerError(f"the server failed while it was sending the answer ({reason_in(answer.WebException)})")
+    values: dict[str, str | None] = {}
+    units: dict[str, str] = {}
+    unread = []
+    for attribute in answer.Items:
+        name = _name_in_frame(frame, attribute)
+        value = attribute.Value or _Value()
+        values[name] = as_text(value.Value)
+        if value.UnitsAbbreviation:
+            units[name] = value.UnitsAbbreviation
+        if value.Errors or attribute.WebException is not None:
+            values[name] = None
+            unread.append(name)
+    return FrameAttributes(values, units, tuple(unread))
+
+
+def as_text(value: object) -> str | None:
+    """A value of PI Web API as text: a state by its name, a list as JSON, None for a value that could not be had.
+
+    Shapes of a value: docs.aveva.com/bundle/pi-web-api-reference/page/help/topics/value-types.html.
+    """
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, dict):
+        name = value.get("Name")
+        return None if name is None else str(name)
+    return msgspec.json.encode(value).decode()
+
+
+def _name_in_frame(frame: EventFrame, attribute: _Attribute) -> str:
+    r"""`Name`, or `Parent|Name` for a nested one: what its path `\\AF\DB\EventFrames[FRAME]|Parent|Name` ends in."""
+    below = attribute.Path[len(frame.path) + 1 :] if attribute.Path.startswith(f"{frame.path}|") else attribute.Name
+    return attribute.Name if below == f"[{attribute.Name}]" else below
+
+
+def _decoded(body: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[Any]) -> Any:
+    try:
+        return decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        start = " ".join(bytes(body[:120]).decode(errors="replace").split())
+        raise BrokenAnswerError(f"{error}; it starts with: {start}") from error
+
+
+_PAGE = msgspec.json.Decoder(_Page)
+_BATCH = msgspec.json.Decoder(dict[str, _SubAnswer])
+_ATTRIBUTES = msgspec.json.Decoder(_Attributes)
+
+
+def _instant(text: str) -> datetime:
+    """A PI timestamp with up to seven digits, cut to microseconds.
+
+    Raises:
+        ValueError: the text is none.
+    """
+    seconds, _, fraction = text.removesuffix("Z").partition(".")
+    return datetime.fromisoformat(f"{seconds}.{fraction[:6]:0<6}").replace(tzinfo=timezone.utc)
+
+
+def _microseconds(instant: datetime) -> int:
+    return (instant - _EPOCH) // _MICROSECOND
+
+
+def _linked_id(link: str, marker: str) -> str | None:
+    """The GUID of the object that a link leads to, None when it leads nowhere or to another kind of object."""
+    web_id = link.partition("?")[0].rstrip("/").rpartition("/")[2]
+    return _object_id(web_id) if web_id[2:4] == marker else None
+
+
+@lru_cache(maxsize=65_536)
+def _object_id(web_id: str) -> str:
+    """The GUID of an AF object.
+
+    Raises:
+        ValueError: the WebID holds none, or is none.
+    """
+    try:
+        return str(WebId.parse(web_id).ids[-1])
+    except IndexError:
+        raise InvalidWebIdError(f"{web_id!r} holds no id") from None
