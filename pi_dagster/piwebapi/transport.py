@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
@@ -34,7 +35,7 @@ from pi_dagster.piwebapi.errors import (
     TransientError,
     WriteRefusedError,
 )
-from pi_dagster.piwebapi.limiter import RequestLimiter
+from pi_dagster.piwebapi.limiter import RequestLimiter, Slot
 from pi_dagster.piwebapi.refusals import error_of_response
 from pi_dagster.piwebapi.retrying import RetryPolicy
 from pi_dagster.site import ServerSettings
@@ -49,11 +50,23 @@ _GZIP_WBITS = 31
 
 @dataclass(frozen=True, kw_only=True)
 class TrafficCount:
-    """Requests sent, how many of them were repeats, and bytes of body received, since the transport was opened."""
+    """What has gone over the wire since the transport was opened, and how far it was held back.
+
+    Args:
+        requests: sent.
+        retries: how many of them were repeats.
+        bytes_received: of body, as sent, so compressed where compression is on.
+        refusals: answers that said, or were so late, that the server has too much to do.
+        seconds_held_back: during which fewer requests were in flight than the site allows.
+        in_flight_limit: requests in flight that were allowed at last.
+    """
 
     requests: int = 0
     retries: int = 0
     bytes_received: int = 0
+    refusals: int = 0
+    seconds_held_back: float = 0.0
+    in_flight_limit: int = 0
 
 
 class Transport:
@@ -73,7 +86,10 @@ class Transport:
         self._max_body_bytes = settings.max_body_mebibytes << 20
         self._retry = retry or RetryPolicy(budget_seconds=settings.retry_budget_seconds)
         self._limiter = RequestLimiter(
-            max_in_flight=settings.max_requests_in_flight, max_per_second=settings.max_requests_per_second
+            max_in_flight=settings.max_requests_in_flight,
+            max_per_second=settings.max_requests_per_second,
+            first_pause_seconds=self._retry.first_wait_seconds,
+            longest_pause_seconds=self._retry.longest_wait_seconds,
         )
         self._session = requests.Session()
         # `requests` would look at the environment again for every request, and take a login from ~/.netrc.
@@ -107,8 +123,9 @@ class Transport:
         self._session.close()
 
     def stop(self) -> None:
-        """Repeat nothing any more: requests under way end with their first failure."""
+        """Repeat nothing any more: requests under way end with their first failure, those that wait are given up."""
         self._stopped.set()
+        self._limiter.close()
 
     def __repr__(self) -> str:
         return f"Transport({self._url!r})"
@@ -121,8 +138,14 @@ class Transport:
     @property
     def traffic(self) -> TrafficCount:
         """What has gone over the wire so far."""
+        restraint = self._limiter.restraint
         with self._count_lock:
-            return self._count
+            return replace(
+                self._count,
+                refusals=restraint.refusals,
+                seconds_held_back=restraint.seconds_held_back,
+                in_flight_limit=restraint.in_flight_limit,
+            )
 
     def get(self, path: str, parameters: Parameters, parse: Callable[[bytes], Answer]) -> Answer:
         """GET `path` below the base URL and return what `parse` makes of the body.
@@ -140,7 +163,7 @@ class Transport:
     def is_answering(self) -> bool:
         """Whether the server answers a trivial request now, tried once."""
         try:
-            self._once("GET", f"{self._url}/system/status", None, is_repeat=False)
+            self._repeated("GET", f"{self._url}/system/status", None, bytes, only_once=True)
         except TransientError:
             return False
         return True
@@ -158,35 +181,53 @@ class Transport:
         query = urlencode(parameters, quote_via=quote, safe=";:*")
         return f"{self._url}/{path}?{query}" if query else f"{self._url}/{path}"
 
-    def _repeated(self, method: str, url: str, body: bytes | None, parse: Callable[[bytes], Answer]) -> Answer:
+    def _repeated(
+        self, method: str, url: str, body: bytes | None, parse: Callable[[bytes], Answer], *, only_once: bool = False
+    ) -> Answer:
         if method != "GET" and not (method == "POST" and url == f"{self._url}/batch"):
             raise WriteRefusedError(f"{method} {url} is not a read; this client only reads from PI.")
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(TransientError),
             wait=self._retry.wait_seconds,
-            stop=lambda state: self._stopped.is_set() or self._retry.should_stop(state),
+            stop=lambda state: only_once or self._stopped.is_set() or self._retry.should_stop(state),
             sleep=tenacity.sleep_using_event(self._stopped),
             reraise=True,
         )
         for attempt in retrying:
             with attempt:
-                answer = self._once(method, url, body, is_repeat=attempt.retry_state.attempt_number > 1)
-                try:
-                    return parse(answer)
-                except BrokenAnswerError as error:
-                    raise BrokenAnswerError(f"{self._url} sent an answer that cannot be used: {error}.") from error
+                return self._tried(method, url, body, parse, attempt.retry_state)
         raise AssertionError("tenacity re-raises the last failure")
 
-    def _once(self, method: str, url: str, body: bytes | None, *, is_repeat: bool) -> bytes:
+    def _tried(
+        self,
+        method: str,
+        url: str,
+        body: bytes | None,
+        parse: Callable[[bytes], Answer],
+        state: tenacity.RetryCallState,
+    ) -> Answer:
+        is_repeat = state.attempt_number > 1
+        patience = self._retry.budget_seconds - (time.monotonic() - state.start_time)
+        with self._limiter.slot(patience_seconds=patience, is_repeat=is_repeat) as slot:
+            if not is_repeat:
+                # The wait for a slot is our own doing and does not use up the budget.
+                state.start_time = time.monotonic()
+            answer = self._once(method, url, body, slot, is_repeat=is_repeat)
+            try:
+                return parse(answer)
+            except BrokenAnswerError as error:
+                raise BrokenAnswerError(f"{self._url} sent an answer that cannot be used: {error}.") from error
+
+    def _once(self, method: str, url: str, body: bytes | None, slot: Slot, *, is_repeat: bool) -> bytes:
         received = 0
         try:
-            with self._limiter.slot(), self._response_to(method, url, body) as response:
+            with self._response_to(method, url, body) as response:
                 raw = self._read(response)
                 received = len(raw)
-                answer = self._decompress(raw, response)
                 if response.status_code not in _PLAIN_ANSWERS:
-                    raise error_of_response(self._url, response, answer)
-                return answer
+                    raise error_of_response(self._url, response, self._decompress(raw, response))
+            slot.answer_is_read(received)
+            return self._decompress(raw, response)
         except LoginRefusedError as error:
             self._refusal = error
             raise

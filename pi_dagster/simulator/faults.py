@@ -40,10 +40,15 @@ class FaultKind(str, Enum):
     """The connection closes without an answer."""
     SLOW = "slow"
     """The answer comes `seconds` later."""
+    OVERLOAD = "overload"
+    """A refusal with `status`, of requests that come while more than `at_once` are under way, themselves included."""
 
 
 ON_THE_WIRE = frozenset({FaultKind.CUT_BODY, FaultKind.DROPPED_CONNECTION})
 """Faults of the connection: they hit a whole batch, never one request in it."""
+
+BEFORE_ROUTING = frozenset({FaultKind.OVERLOAD})
+"""Faults of the server as a whole: they too hit a whole batch."""
 
 ABOUT_VALUES = frozenset({FaultKind.VALUE_ERRORS, FaultKind.MISSING_STREAM})
 """Faults that only reading streams can have."""
@@ -60,10 +65,11 @@ class Fault:
         web_id: only for requests that name this stream, in whatever form of WebID.
         count: how often it happens; None is until it is cleared.
         probability: of happening to a request that matches, 0 to 1.
-        status: for `status` (default 503) and `html` (default 502).
-        retry_after: value of the Retry-After header of `status`: seconds or a date.
+        status: for `status` and `overload` (default 503) and `html` (default 502).
+        retry_after: value of the Retry-After header of `status` and `overload`: seconds or a date.
         message: the text of the error.
         seconds: for `slow`.
+        at_once: for `overload`.
 
     Raises:
         ValueError: a probability, count or time that makes no sense.
@@ -78,6 +84,7 @@ class Fault:
     retry_after: str | None = None
     message: str = "Simulated fault."
     seconds: float = 1.0
+    at_once: int = 1
 
     def __post_init__(self) -> None:
         if not 0 <= self.probability <= 1:
@@ -123,7 +130,7 @@ class Faults:
             return dict(self._active)
 
     def strike(
-        self, path: str, streams: Collection[str], kinds: Collection[FaultKind]
+        self, path: str, streams: Collection[str], kinds: Collection[FaultKind], *, in_flight: int = 1
     ) -> list[tuple[Fault, str | None]]:
         """Which faults happen to a request now, each with the stream it is about; counts them.
 
@@ -131,6 +138,7 @@ class Faults:
             path: the request's path after the base URL.
             streams: identities of the streams the request names.
             kinds: the kinds that can happen at this point.
+            in_flight: requests under way, this one included.
         """
         if not self._active:
             return []
@@ -142,6 +150,7 @@ class Faults:
                     fault.kind not in kinds
                     or not fnmatchcase(path.lower(), fault.route.lower().strip("/"))
                     or (identity is not None and identity not in streams)
+                    or (fault.kind is FaultKind.OVERLOAD and in_flight <= fault.at_once)
                     or self._random.random() >= fault.probability
                 ):
                     continue

@@ -13,7 +13,7 @@ import socket
 import threading
 from collections import Counter, deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
@@ -30,7 +30,7 @@ from uvicorn.protocols.http.auto import AutoHTTPProtocol
 from pi_dagster.simulator.admin import admin_app
 from pi_dagster.simulator.archive import Archive
 from pi_dagster.simulator.calls import Answer, Call, RefusedError
-from pi_dagster.simulator.faults import ON_THE_WIRE, FaultKind, Faults
+from pi_dagster.simulator.faults import BEFORE_ROUTING, ON_THE_WIRE, FaultKind, Faults
 from pi_dagster.simulator.limits import RateLimiter, check_csrf, logged_in_user, url_refusal
 from pi_dagster.simulator.routes import ROUTES
 from pi_dagster.simulator.service import Service, named_streams
@@ -115,6 +115,8 @@ class WebApi:
         self.requests = RequestLog()
         self.transports: dict[Any, asyncio.Transport] = {}
         self._rate = RateLimiter(service.settings)
+        workers = service.settings.workers
+        self._workers = asyncio.Semaphore(workers) if workers is not None else None
         self.app = Starlette(routes=[StarletteRoute("/{path:path}", self._respond, methods=_METHODS)])
 
     async def _respond(self, request: Request) -> Response:
@@ -163,12 +165,23 @@ class WebApi:
             route, _ = self.service.route_of(call)
             name = f"{route.method} {route.template}"
             self._rate.check(call, is_search=route.is_search)
-            answer = await self.service.answer(call)
+            self._check_overload(call)
+            async with self._workers or nullcontext():
+                await asyncio.sleep(settings.worker_seconds)
+                answer = await self.service.answer(call)
         except RefusedError as refusal:
             answer = Answer.of(refusal.status, refusal.body, refusal.headers)
         self.requests.per_route[name] += 1
         self.requests.recent.append(SeenRequest(call.method, call.path, query_text, answer.status, headers))
         return call, answer
+
+    def _check_overload(self, call: Call) -> None:
+        faults = self.service.faults
+        if faults.active():
+            in_flight = self.requests.in_flight
+            for fault, _ in faults.strike(call.path, named_streams(call), BEFORE_ROUTING, in_flight=in_flight):
+                headers = {"Retry-After": fault.retry_after} if fault.retry_after else None
+                raise RefusedError(fault.status or 503, fault.message, headers=headers)
 
     async def _body(self, request: Request) -> bytes:
         limit = self.service.settings.max_body_bytes

@@ -18,6 +18,7 @@ from pi_dagster.simulator.archive import Archive, Ticks
 from pi_dagster.simulator.calls import Answer, Call, RefusedError, Reply
 from pi_dagster.simulator.faults import (
     ABOUT_VALUES,
+    BEFORE_ROUTING,
     ON_THE_WIRE,
     FaultKind,
     Faults,
@@ -107,7 +108,7 @@ class Service:
             return Answer.of(400, {"Errors": [str(error)]})
 
     async def _answer_through_faults(self, route: Route, call: Call) -> Answer:
-        possible = set(FaultKind) - ON_THE_WIRE
+        possible = set(FaultKind) - ON_THE_WIRE - BEFORE_ROUTING
         if call.method != "GET" or not route.template.startswith("stream"):
             possible -= ABOUT_VALUES
         elif not route.template.startswith("streamsets"):

@@ -22,6 +22,8 @@ class SimulatorSettings:
         user: account for basic login; None lets everyone in (authentication method Anonymous).
         password: its password.
         latency_seconds: added to every answer without holding up others.
+        workers: requests that are worked on at once, further ones wait; None is no limit.
+        worker_seconds: how long one request keeps a worker.
         gzip_level: 0 (fast) to 3 (small) for clients that accept gzip; None never compresses.
         now: the server's clock, in ticks.
         server_time_zone: IANA name of the zone that time strings without a zone are in.
@@ -58,6 +60,8 @@ class SimulatorSettings:
     user: str | None = None
     password: str | None = field(default=None, repr=False)
     latency_seconds: float = 0.0
+    workers: int | None = None
+    worker_seconds: float = 0.0
     gzip_level: int | None = 1
     now: Callable[[], Ticks] = utc_now
     server_time_zone: str = "UTC"
