@@ -8,6 +8,7 @@ A window is replaced by its new rows in one Delta commit, so that a process kill
 rows or the new ones. Commits go through delta-rs, which must not be used in forked processes: use `spawn`.
 """
 
+from pi_dagster.lake.assets import AssetAttributesTable, AssetHierarchyTable
 from pi_dagster.lake.errors import (
     CommitUncertainError,
     ForeignTableError,
@@ -23,6 +24,8 @@ from pi_dagster.lake.partition_window import PartitionWindow
 from pi_dagster.lake.points import PointsTable
 from pi_dagster.lake.replacement import NewRows, WindowCommit
 from pi_dagster.lake.schemas import (
+    ASSET_ATTRIBUTES_SCHEMA,
+    ASSET_HIERARCHY_SCHEMA,
     PARTITION_COLUMNS,
     POINTS_SCHEMA,
     TIMESERIES_FILE_SCHEMA,
@@ -32,10 +35,14 @@ from pi_dagster.lake.schemas import (
 from pi_dagster.lake.timeseries import TimeseriesTable
 
 __all__ = [
+    "ASSET_ATTRIBUTES_SCHEMA",
+    "ASSET_HIERARCHY_SCHEMA",
     "PARTITION_COLUMNS",
     "POINTS_SCHEMA",
     "TIMESERIES_FILE_SCHEMA",
     "TIMESERIES_SCHEMA",
+    "AssetAttributesTable",
+    "AssetHierarchyTable",
     "CommitUncertainError",
     "ForeignTableError",
     "Lake",

@@ -286,6 +286,9 @@ def _delta_statistics(metadata: pq.FileMetaData, *, without_bounds: set[str]) ->
     for group in map(metadata.row_group, range(metadata.num_row_groups)):
         for column in map(group.column, range(group.num_columns)):
             name, statistics = column.path_in_schema, column.statistics
+            if "." in name:
+                # The content of a list or a map, of which Delta keeps no statistics.
+                continue
             nulls[name] = nulls.get(name, 0) + statistics.null_count
             if statistics.has_min_max:
                 lowest[name] = min(lowest.get(name, statistics.min), statistics.min)

@@ -88,6 +88,62 @@ POINTS_SCHEMA: pa.Schema = pa.schema(
 _STRINGS = pa.list_(_STRING)
 _TEXT_BY_NAME = pa.map_(_STRING, _STRING)
 
+ASSET_HIERARCHY_SCHEMA: pa.Schema = pa.schema(
+    [
+        _column("element_id", _STRING, "The element's GUID; key of the table, the same after a rename or a move."),
+        _column("element_name", _STRING, "The element's name."),
+        _column("element_path", _STRING, "Its primary path below the database: /Enterprise/Site1/Unit2/Pump-101."),
+        _column("parent_id", _STRING, "The element that its primary path leads through; null at the first level."),
+        _column("template_name", _STRING, "The template it was made from; null for none."),
+        _column(
+            "element_type",
+            _STRING,
+            "None for an ordinary element; Measurement, Flow, Transfer, Boundary ...",
+        ),
+        _column("description", _STRING, "Its description."),
+        _column("element_webid", _STRING, "Its IDOnly WebID."),
+        _column("database_name", _STRING, "The AF database that holds it."),
+        _column("asset_server", _STRING, "Name of the AF server."),
+        _column("depth", pa.int32(), "Level of its primary path; 1 is the first level of the database."),
+        _column("has_children", pa.bool_(), "True when PI says that there are elements below it, readable or not."),
+        _column("category_names", _STRINGS, "Its categories."),
+        _column("all_paths", _STRINGS, "Every path that leads to it, the primary one first."),
+        _column(
+            "all_parent_ids",
+            _STRINGS,
+            "Every element of this table that has it as a child, the primary parent first; weak references too, so "
+            "that there may be cycles.",
+        ),
+        _column("ingestion_timestamp", _TIMESTAMP, "When the snapshot was read from PI, UTC."),
+    ]
+)
+"""Columns of pi_asset_hierarchy, one row an AF element."""
+
+ASSET_ATTRIBUTES_SCHEMA: pa.Schema = pa.schema(
+    [
+        _column(
+            "attribute_id",
+            _STRING,
+            "The attribute's GUID; elements of one template share it, so the key is (element_id, attribute_id).",
+        ),
+        _column("element_id", _STRING, "The element it belongs to, as in pi_asset_hierarchy."),
+        _column("attribute_name", _STRING, "The attribute's name."),
+        _column("attribute_path", _STRING, "Path of its element and, after |, its name: /Site1/Pump-101|Flow|Limit."),
+        _column("parent_attribute_id", _STRING, "The attribute it is nested in; null at the top."),
+        _column("data_reference", _STRING, "Where its values come from, such as PI Point; null for a static value."),
+        _column("config_string", _STRING, "Configuration of the data reference."),
+        _column("tag_webid", _STRING, "The tag it refers to, as in pi_points; null for none."),
+        _column("value_type", _STRING, "Type of its values, such as Double or EnumerationValue; null for any."),
+        _column("units", _STRING, "Unit of its values, as PI abbreviates it."),
+        _column("is_hidden", pa.bool_(), "True when PI's own tools hide it."),
+        _column("is_excluded", pa.bool_(), "True when its element leaves it out."),
+        _column("static_value", _STRING, "The value of a static attribute as text; states by name."),
+        _column("categories", _STRINGS, "Its categories."),
+        _column("trait", _STRING, "Its trait, such as LimitHi; null for none."),
+    ]
+)
+"""Columns of pi_asset_attributes, one row an attribute of an element."""
+
 EVENT_FRAMES_SCHEMA: pa.Schema = pa.schema(
     [
         _column("event_frame_id", _STRING, "The event frame's GUID; key of the table."),
@@ -152,6 +208,18 @@ PI_POINTS = TableDefinition(
     name="pi_points",
     description="The tags of the PI Data Archive, one row a tag, as the server last listed them.",
     schema=POINTS_SCHEMA,
+)
+
+PI_ASSET_HIERARCHY = TableDefinition(
+    name="pi_asset_hierarchy",
+    description="The elements of PI Asset Framework, one row an element, as the server last listed them.",
+    schema=ASSET_HIERARCHY_SCHEMA,
+)
+
+PI_ASSET_ATTRIBUTES = TableDefinition(
+    name="pi_asset_attributes",
+    description="The attributes of the elements of PI Asset Framework, and the tag each refers to.",
+    schema=ASSET_ATTRIBUTES_SCHEMA,
 )
 
 PI_EVENT_FRAMES = TableDefinition(
