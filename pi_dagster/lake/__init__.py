@@ -19,6 +19,7 @@ from pi_dagster.lake.errors import (
     TableMissingError,
     WindowConflictError,
 )
+from pi_dagster.lake.event_frames import DayOfFrames, EventFramesTable
 from pi_dagster.lake.location import Lake
 from pi_dagster.lake.partition_window import PartitionWindow
 from pi_dagster.lake.points import PointsTable
@@ -44,6 +45,8 @@ __all__ = [
     "AssetAttributesTable",
     "AssetHierarchyTable",
     "CommitUncertainError",
+    "DayOfFrames",
+    "EventFramesTable",
     "ForeignTableError",
     "Lake",
     "LakeAccessError",

@@ -186,6 +186,9 @@ EVENT_FRAMES_SCHEMA: pa.Schema = pa.schema(
 )
 """Columns of pi_event_frames, one row an event frame."""
 
+EVENT_FRAMES_FILE_SCHEMA: pa.Schema = pa.schema([field for field in EVENT_FRAMES_SCHEMA if field.name != "start_date"])
+"""Columns of the rows that `EventFramesTable.replace_day` takes: all but the partition column."""
+
 
 @dataclass(frozen=True)
 class TableDefinition:
