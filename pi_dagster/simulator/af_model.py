@@ -14,9 +14,8 @@ from __future__ import annotations
 import re
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal, NamedTuple
 from uuid import UUID
 
@@ -194,18 +193,29 @@ def path_steps(path: str) -> tuple[list[str], list[str]]:
 class AssetDatabase(ABC):
     """An AF database, as requests read it. Elements are numbers; those of deleted elements are not used again.
 
-    `version` grows with every change, so that what was found in it can be kept.
+    `version` grows with every change, so that what was found in it can be kept. `element_templates` are all templates
+    by name, those of event frames as well.
     """
 
-    name: str
-    id: UUID
-    description: str
-    version: int
-    element_templates: Mapping[str, ElementTemplate]
-    """All templates by name, those of event frames as well."""
-    enumeration_sets: Sequence[EnumerationSet]
-    element_categories: Sequence[str]
-    attribute_categories: Sequence[str]
+    def __init__(
+        self,
+        name: str,
+        *,
+        description: str = "",
+        element_templates: Iterable[ElementTemplate] = (),
+        enumeration_sets: Iterable[EnumerationSet] = (),
+        element_categories: Iterable[str] = (),
+        attribute_categories: Iterable[str] = (),
+    ) -> None:
+        self.name = name
+        self.id = uuid.uuid5(ASSET_SERVER_ID, name)
+        self.description = description
+        self.element_templates = {template.name: template for template in element_templates}
+        self.enumeration_sets = tuple(enumeration_sets)
+        self.element_categories = tuple(element_categories)
+        self.attribute_categories = tuple(attribute_categories)
+        self.version = 0
+        self._template_attributes: dict[str, tuple[PlacedAttribute, ...]] = {"": ()}
 
     @property
     def path(self) -> str:
@@ -250,10 +260,13 @@ class AssetDatabase(ABC):
 
     def template_attributes(self, template_name: str) -> tuple[PlacedAttribute, ...]:
         """The attributes a template gives to its elements or event frames: inherited ones first, nested ones too."""
-        template = self.element_templates.get(template_name)
-        if template is None:
-            return ()
-        return (*self.template_attributes(template.base), *_placed_by(template))
+        placed = self._template_attributes.get(template_name)
+        if placed is None:
+            template = self.element_templates[template_name]
+            inherited = self.template_attributes(template.base)
+            placed = (*inherited, *place_attributes(template.id, template.attributes, template))
+            self._template_attributes[template_name] = placed
+        return placed
 
     def is_from_template(self, template_name: str, wanted: str) -> bool:
         """Whether a template is the wanted one or derived from it, whatever the case of its name."""
@@ -301,11 +314,6 @@ class AssetDatabase(ABC):
             else:
                 return None
         return at
-
-
-@lru_cache(maxsize=4096)
-def _placed_by(template: ElementTemplate) -> tuple[PlacedAttribute, ...]:
-    return place_attributes(template.id, template.attributes, template)
 
 
 def _ends_in_id(step: str) -> bool:

@@ -20,14 +20,18 @@ class ReadableDatabase(AssetDatabase):
     """A database without the branches that may not be read: an element, and all whose primary path leads through it."""
 
     def __init__(self, whole: AssetDatabase, forbidden: frozenset[UUID]) -> None:
+        super().__init__(
+            whole.name,
+            description=whole.description,
+            element_templates=whole.element_templates.values(),
+            enumeration_sets=whole.enumeration_sets,
+            element_categories=whole.element_categories,
+            attribute_categories=whole.attribute_categories,
+        )
+        self.version = whole.version
         self._whole = whole
         self._forbidden = {number for element_id in forbidden if (number := whole.number_of(element_id)) is not None}
         self._is_readable: dict[int | None, bool] = {None: True}
-        self.name, self.id, self.description, self.version = whole.name, whole.id, whole.description, whole.version
-        self.element_templates = whole.element_templates
-        self.enumeration_sets = whole.enumeration_sets
-        self.element_categories = whole.element_categories
-        self.attribute_categories = whole.attribute_categories
 
     def children(self, number: int | None) -> Sequence[int]:
         """Those below it that may be read."""

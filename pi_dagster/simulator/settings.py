@@ -39,6 +39,8 @@ class SimulatorSettings:
         disable_writes: DisableWrites; only reads and batches of reads are served.
         prints_annotated: False for servers before 2019, whose values carry no `Annotated`.
         keep_alive_seconds: how long an idle connection stays open.
+        af_cache_seconds: how old a user's AF cache may be before changes of the asset model are seen without
+            `Cache-Control: no-cache`.
 
     Open questions (the reference is silent):
         csrf_status: status where the CSRF header is missing.
@@ -55,6 +57,10 @@ class SimulatorSettings:
         iana_time_zones: whether `timeZone` takes IANA names beside Windows names.
         recorded_includes_snapshot: whether `recorded` returns the newest value, not yet archived.
         count_includes_bad: whether an EventWeighted `Count` counts bad values and system states.
+        config_string_ids: whether the `ConfigString` of a PI Point attribute carries ids behind a `?`.
+        repeats_multi_parent: whether a search of the full hierarchy lists an element once for each of its parents.
+        searches_root_attributes: whether `elements/{webId}/elementattributes` searches the element itself too.
+        searches_excluded: whether searches of attributes find hidden and excluded ones.
     """
 
     user: str | None = None
@@ -78,6 +84,7 @@ class SimulatorSettings:
     disable_writes: bool = False
     prints_annotated: bool = True
     keep_alive_seconds: int = 120
+    af_cache_seconds: float = 0.0
 
     csrf_status: Literal[400, 403] = 400
     denial_key: Literal["Errors", "Message"] = "Errors"
@@ -92,6 +99,10 @@ class SimulatorSettings:
     iana_time_zones: bool = True
     recorded_includes_snapshot: bool = True
     count_includes_bad: bool = True
+    config_string_ids: bool = True
+    repeats_multi_parent: bool = True
+    searches_root_attributes: bool = False
+    searches_excluded: bool = True
 
     def __post_init__(self) -> None:
         """Refuse half a login.
