@@ -12,13 +12,14 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
-from functools import lru_cache, partial
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
 import msgspec
 
 from pi_dagster.piwebapi.answers import format_instant
+from pi_dagster.piwebapi.asset_framework import AssetDatabase, linked_id
 from pi_dagster.piwebapi.errors import (
     AnswerTooLargeError,
     BrokenAnswerError,
@@ -31,7 +32,6 @@ from pi_dagster.piwebapi.errors import (
 )
 from pi_dagster.piwebapi.refusals import error_of_status, reason_in
 from pi_dagster.piwebapi.transport import Parameters, Transport
-from pi_dagster.webid import InvalidWebIdError, WebId
 
 FRAMES_PER_BATCH = 1000
 """Frames whose attribute values one request asks for; a batch of them is a tenth of what a server takes as a body."""
@@ -87,16 +87,14 @@ class FrameSearch:
     """The frames of one database that start in `[start, end)`, children of other frames too.
 
     Args:
-        database_web_id: WebID of the AF database.
-        database_name: its name.
+        database: where to look.
         start: first instant inside, aware, UTC.
         end: first instant after, aware, UTC.
         template: only frames of this template or of one derived from it.
         only_open: only frames that have not ended.
     """
 
-    database_web_id: str
-    database_name: str
+    database: AssetDatabase
     start: datetime
     end: datetime
     template: str | None = None
@@ -214,7 +212,7 @@ class _Slice:
             return kept, self._rest(last_us, len(kept)) if last_us < self.end_us else []
         if self.page_size >= largest_page:
             raise TooManyEqualTimesError(
-                f"More than {self.page_size:,} event frames of {self.search.database_name} start at "
+                f"More than {self.page_size:,} event frames of {self.search.database.name} start at "
                 f"{format_instant(self.start_us)}, which is more than one request may return. Raise "
                 "`server.max_items_per_call` if the server allows more."
             )
@@ -291,7 +289,7 @@ def _read_page(transport: Transport, part: _Slice, *, select_fields: bool) -> li
         *([("templateName", search.template)] if search.template else []),
         *([("selectedFields", _FRAME_FIELDS)] if select_fields else []),
     ]
-    path = f"assetdatabases/{search.database_web_id}/eventframes"
+    path = f"assetdatabases/{search.database.web_id}/eventframes"
     return transport.get(path, parameters, partial(_parse_page, search))
 
 
@@ -300,7 +298,7 @@ def _parse_page(search: FrameSearch, body: bytes) -> list[EventFrame]:
     if page.WebException is not None:
         raise BrokenAnswerError(f"the server failed while it was sending the answer ({reason_in(page.WebException)})")
     try:
-        frames = [_event_frame(frame, search.database_name) for frame in page.Items]
+        frames = [_event_frame(frame, search.database.name) for frame in page.Items]
     except ValueError as error:
         raise BrokenAnswerError(f"an event frame is not as documented: {error}") from error
     if any(later.start < earlier.start for earlier, later in pairwise(frames)):
@@ -309,8 +307,9 @@ def _parse_page(search: FrameSearch, body: bytes) -> list[EventFrame]:
 
 
 def _event_frame(frame: _Frame, database_name: str) -> EventFrame:
-    elements = [_object_id(web_id) for web_id in frame.RefElementWebIds or ()]
-    primary = _linked_id(frame.Links.PrimaryReferencedElement, "Em")
+    links = (linked_id(web_id, "Em") for web_id in frame.RefElementWebIds or ())
+    elements = sorted({element for element in links if element is not None})
+    primary = linked_id(frame.Links.PrimaryReferencedElement, "Em")
     return EventFrame(
         event_frame_id=frame.Id.lower(),
         web_id=frame.WebId,
@@ -325,8 +324,8 @@ def _event_frame(frame: _Frame, database_name: str) -> EventFrame:
         category_names=tuple(sorted(frame.CategoryNames or ())),
         # A frame about one element only need not say which of them is the primary one.
         primary_element_id=primary or (elements[0] if len(elements) == 1 else None),
-        referenced_element_ids=tuple(sorted(elements)),
-        parent_id=_linked_id(frame.Links.Parent, "Fm"),
+        referenced_element_ids=tuple(elements),
+        parent_id=linked_id(frame.Links.Parent, "Fm"),
         is_acknowledged=frame.IsAcknowledged,
         # What stands there while nobody has acknowledged is not documented, so it does not count.
         acknowledged_by=(frame.AcknowledgedBy or None) if frame.IsAcknowledged else None,
@@ -491,22 +490,3 @@ def _instant(text: str) -> datetime:
 
 def _microseconds(instant: datetime) -> int:
     return (instant - _EPOCH) // _MICROSECOND
-
-
-def _linked_id(link: str, marker: str) -> str | None:
-    """The GUID of the object that a link leads to, None when it leads nowhere or to another kind of object."""
-    web_id = link.partition("?")[0].rstrip("/").rpartition("/")[2]
-    return _object_id(web_id) if web_id[2:4] == marker else None
-
-
-@lru_cache(maxsize=65_536)
-def _object_id(web_id: str) -> str:
-    """The GUID of an AF object.
-
-    Raises:
-        ValueError: the WebID holds none, or is none.
-    """
-    try:
-        return str(WebId.parse(web_id).ids[-1])
-    except IndexError:
-        raise InvalidWebIdError(f"{web_id!r} holds no id") from None
