@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from deltalake.transaction import RemoveAction
 
-from pi_dagster.lake.parquet_writer import Staging
+from pi_dagster.lake.location import TableFolder
 
 STATISTICS_SLACK = timedelta(milliseconds=1)
 """Spark cuts the timestamps in a file's statistics to milliseconds, so the newest row may be this much newer."""
@@ -78,10 +78,14 @@ def live_files(snapshot: DeltaTable, partitions: Collection[Partition]) -> Mappi
 
 
 @contextmanager
-def opened(staging: Staging, path: str) -> Iterator[pq.ParquetFile]:
-    """A file of the table, open for reading."""
-    with staging.lake.explaining(f"opening the file {path} of {staging.table_uri}"):
-        source = staging.filesystem.open_input_file(path)
+def opened(folder: TableFolder, path: str) -> Iterator[pq.ParquetFile]:
+    """A file of the table, open for reading.
+
+    Raises:
+        LakeAccessError: it cannot be opened.
+    """
+    with folder.lake.explaining(f"opening the file {path} of {folder.table_uri}"):
+        source = folder.filesystem.open_input_file(path)
         parquet = pq.ParquetFile(source)
     with source, parquet:
         yield parquet

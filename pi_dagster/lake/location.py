@@ -120,3 +120,21 @@ class Lake:
                 f"The lake's storage failed while {doing}: {self.plain_text(error)}. "
                 "Run again when the storage answers."
             ) from None
+
+
+class TableFolder:
+    """The files of one table, by paths relative to its folder.
+
+    Args:
+        lake: the lake.
+        table_name: the table's name; its folder must exist.
+
+    Raises:
+        LakeAccessError: the folder cannot be opened.
+    """
+
+    def __init__(self, lake: Lake, table_name: str) -> None:
+        self.lake = lake
+        self.table_uri = lake.table_uri(table_name)
+        with lake.explaining(f"opening {self.table_uri}"):
+            self.filesystem = lake.filesystem(table_name)

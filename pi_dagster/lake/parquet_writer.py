@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from deltalake.transaction import AddAction
 from pyarrow.fs import PyFileSystem
 
-from pi_dagster.lake.location import STORAGE_ERRORS, Lake
+from pi_dagster.lake.location import STORAGE_ERRORS, Lake, TableFolder
 
 ROW_GROUP_ROWS = 1_000_000
 ROW_GROUP_BYTES = 64 << 20
@@ -64,7 +64,7 @@ class StagedFile:
         )
 
 
-class Staging:
+class Staging(TableFolder):
     """The files written for one commit; deleted again when an error ends the `with` block before the commit.
 
     Args:
@@ -73,10 +73,7 @@ class Staging:
     """
 
     def __init__(self, lake: Lake, table_name: str) -> None:
-        self.lake = lake
-        self.table_uri = lake.table_uri(table_name)
-        with lake.explaining(f"opening {self.table_uri}"):
-            self.filesystem = lake.filesystem(table_name)
+        super().__init__(lake, table_name)
         self._paths: set[str] = set()
         self._unfinished: dict[str, _OpenFile] = {}
         self._a_commit_may_name_them = False

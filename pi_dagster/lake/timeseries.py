@@ -6,7 +6,7 @@ A re-run of the same window replaces the rows again, so nothing needs to be clea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
 
 import pyarrow as pa
@@ -14,10 +14,12 @@ from deltalake import DeltaTable
 
 from pi_dagster.lake.commit import FileChange, commit_change
 from pi_dagster.lake.live_files import live_files
+from pi_dagster.lake.location import TableFolder
 from pi_dagster.lake.parquet_writer import Staging
 from pi_dagster.lake.partition_window import PartitionWindow
 from pi_dagster.lake.replacement import NewRows, Replacement, WindowCommit
 from pi_dagster.lake.schemas import PI_TIMESERIES
+from pi_dagster.lake.sorted_rows import sorted_rows
 from pi_dagster.lake.table import LakeTable
 
 _GOLDEN_RATIO = 0.6180339887
@@ -116,6 +118,18 @@ class TimeseriesTable(LakeTable):
                 commit_info=commit_info,
             )
         return {window: replacement.result(version) for window, replacement in replacements.items()}
+
+    def sorted_rows(self, *, partition_date: date, tag_group: str) -> Iterator[pa.RecordBatch]:
+        """The partition's rows in the newest version as TIMESERIES_FILE_SCHEMA, by tag, then time.
+
+        Memory does not grow with their number.
+
+        Raises:
+            LakeAccessError: the storage failed.
+        """
+        partition = partition_date, tag_group
+        files = live_files(self.snapshot(), {partition}).get(partition, ())
+        yield from sorted_rows(TableFolder(self.lake, self.definition.name), files)
 
 
 def _plan(snapshot: DeltaTable, replacements: Mapping[PartitionWindow, Replacement]) -> FileChange:
