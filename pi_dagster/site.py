@@ -301,8 +301,9 @@ class ScheduleSettings(SettingsModel):
     event_frames: str = Field(
         default="30 0 * * *", description="All event frames of `event_frames.lookback_days`, read again."
     )
+    maintenance: str = Field(default="45 3 * * *", description="Old files of the Delta tables are deleted.")
 
-    @field_validator("timeseries", "points", "assets", "event_frames")
+    @field_validator("timeseries", "points", "assets", "event_frames", "maintenance")
     @classmethod
     def _is_cron(cls, text: str) -> str:
         return _check_cron(text)
@@ -346,6 +347,24 @@ class Site(SettingsModel):
         ge=0,
         le=3600,
         description="Today is read up to server time minus this: the newest event is provisional.",
+    )
+    tail_overlap_minutes: float = Field(
+        default=10.0,
+        ge=0,
+        le=1440,
+        description="The schedule reads today again from this long before where it ended, for events that came late.",
+    )
+    settle_hours: float = Field(
+        default=2.0,
+        ge=0,
+        le=24,
+        description="Hours after its end that a day is read whole once more, for what came late or was edited.",
+    )
+    retention_days: int = Field(
+        default=7,
+        ge=7,
+        le=3660,
+        description="Days that replaced files and the log of pi_timeseries and pi_event_frames are kept.",
     )
     allow_partial: bool = Field(
         default=False,
