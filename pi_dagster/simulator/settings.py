@@ -56,6 +56,8 @@ class SimulatorSettings:
         not_found_text: the message of a 404, with `{what}`.
         iana_time_zones: whether `timeZone` takes IANA names beside Windows names.
         recorded_includes_snapshot: whether `recorded` returns the newest value, not yet archived.
+        open_end_time: the end of an event frame in progress.
+        unacknowledged_date: when an event frame was acknowledged that was not; None leaves date and name out.
         count_includes_bad: whether an EventWeighted `Count` counts bad values and system states.
         config_string_ids: whether the `ConfigString` of a PI Point attribute carries ids behind a `?`.
         repeats_multi_parent: whether a search of the full hierarchy lists an element once for each of its parents.
@@ -99,6 +101,8 @@ class SimulatorSettings:
     iana_time_zones: bool = True
     recorded_includes_snapshot: bool = True
     count_includes_bad: bool = True
+    open_end_time: str = "9999-12-31T23:59:59.9999999Z"
+    unacknowledged_date: str | None = "1970-01-01T00:00:00Z"
     config_string_ids: bool = True
     repeats_multi_parent: bool = True
     searches_root_attributes: bool = False
