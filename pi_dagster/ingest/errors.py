@@ -3,14 +3,16 @@
 IngestError
 ├── PointsMissingError      the list of tags has not been loaded yet
 ├── NoTagsError             a tag group that matches no tag, or a server that lists none
-└── TagsFailedError         some tags could not be read whole; nothing was committed
+├── TagsFailedError         some tags could not be read whole; nothing was committed
+└── FramesFailedError       attributes of some event frames could not be read; nothing was committed
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date
 
-from pi_dagster.ingest.report import FailedTag
+from pi_dagster.ingest.report import FailedFrame, FailedTag
 
 _MOST_NAMED = 5
 
@@ -48,3 +50,27 @@ class TagsFailedError(IngestError):
             f"({named}{more}). Load it again when the cause is gone; refresh pi_points if tags were deleted; or set "
             "`allow_partial: true` to commit the other tags."
         )
+
+
+class FramesFailedError(IngestError):
+    """Event frames whose attributes could not be read, while the site does not allow partial partitions.
+
+    Args:
+        day: the day that the frames start on.
+        failed_frames: all of them, with their errors.
+    """
+
+    def __init__(self, day: date, failed_frames: Sequence[FailedFrame]) -> None:
+        self.failed_frames = tuple(failed_frames)
+        named = "; ".join(f"{frame.event_name}: {frame.error}" for frame in self.failed_frames[:_MOST_NAMED])
+        more = f"; and {len(self.failed_frames) - _MOST_NAMED} more" if len(self.failed_frames) > _MOST_NAMED else ""
+        super().__init__(
+            f"The attributes of {len(self.failed_frames)} event frames of {day} could not be read, so nothing of the "
+            f"day was committed ({named}{more}). Load it again when the cause is gone; or set `allow_partial: true` to "
+            "commit those frames without new attribute values."
+        )
+
+    @property
+    def may_be_deleted(self) -> bool:
+        """True when a list of frames that is read again may lack those that failed."""
+        return all(frame.may_be_deleted for frame in self.failed_frames)

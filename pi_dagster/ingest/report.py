@@ -22,6 +22,17 @@ class FailedTag:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FailedFrame:
+    """An event frame whose attributes could not be read, and why."""
+
+    event_frame_id: str
+    event_name: str
+    error: str
+    may_be_deleted: bool
+    """True when the server says that there is no such frame, which is how a deletion looks."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Traffic:
     """What went over the wire."""
 
@@ -106,3 +117,46 @@ class PointsReport:
     changed: bool
     """False when the snapshot equals the previous one, but for when the tags were last seen."""
     sample: pa.Table
+
+
+@dataclass(frozen=True, kw_only=True)
+class FramesReport:
+    """One day of pi_event_frames, by start."""
+
+    start_date: str
+    frames: int
+    """Rows of the day."""
+    new_frames: int
+    changed_frames: int
+    """Frames that the list tells other things of than the row before; attributes do not count."""
+    gone_frames: int
+    """Frames that were deleted, or start on another day now."""
+    moved_frames: int
+    """Frames that came from another day and were taken out there."""
+    open_frames: int
+    frames_by_template: Mapping[str, int]
+    frames_by_severity: Mapping[str, int]
+    frames_read: int
+    """Frames whose attributes were read."""
+    unread_attributes: Mapping[str, int]
+    """Attributes whose value the server could not give, and for how many frames; null in their maps."""
+    failed_frames: tuple[FailedFrame, ...]
+    """Frames whose attributes could not be read; their maps are as before, or null."""
+    kept_frames: int
+    """Frames that stay although they are not listed, because their database is not."""
+    lost_databases: tuple[str, ...]
+    """The databases of those."""
+    frames_digest: str
+    """Digest of the list of frames that was loaded; equal to that of another list when the lists are equal."""
+    open_frames_digest: str
+    """The same of the frames that are open."""
+    traffic: Traffic
+    seconds: float
+    table_id: str
+    table_version: int
+    changed: bool
+    """False when the table held all of this already, so that nothing was committed."""
+    files: int
+    file_bytes: int
+    sample: pa.Table
+    """The first rows, at most ten."""

@@ -38,6 +38,8 @@ class DayOfFrames:
     """As EVENT_FRAMES_FILE_SCHEMA."""
     paths: frozenset[str]
     """The files that hold them."""
+    table_id: str
+    """The id that the table got when it was created."""
     version: int
 
 
@@ -75,7 +77,9 @@ class EventFramesTable(LakeTable):
                 use_threads=False,
             )
         paths = frozenset(file.path for file in _files(snapshot, {day}))
-        return DayOfFrames(day, rows.cast(EVENT_FRAMES_FILE_SCHEMA), paths, snapshot.version())
+        return DayOfFrames(
+            day, rows.cast(EVENT_FRAMES_FILE_SCHEMA), paths, str(snapshot.metadata().id), snapshot.version()
+        )
 
     def replace_day(
         self,
