@@ -5,7 +5,8 @@ PIWebAPIError
 │   ├── ConnectionFailedError     refused, reset, dropped, name not found
 │   ├── RequestTimeoutError       no answer within the read timeout
 │   ├── ServerTroubleError        408, 429 and 5xx
-│   └── BrokenAnswerError         cut or unreadable body, WebException on a 200, values that failed to stream
+│   ├── BrokenAnswerError         cut or unreadable body, WebException on a 200, values that failed to stream
+│   └── ListKeepsChangingError    a list that was another one each time it was read
 └── PermanentError            repeating it is useless
     ├── LoginRefusedError         401
     ├── CertificateError          TLS: certificate not trusted or for another host
@@ -13,6 +14,7 @@ PIWebAPIError
     ├── NotPIWebAPIError          something answers, but it is not PI Web API
     ├── AnswerTooLargeError       the body is larger than the site allows
     ├── LimitMismatchError        the server allows fewer events a call than the site says
+    ├── AssetsNotFoundError       no such AF server, database, element, template or category
     ├── StreamMissingError        the server leaves a tag out of its answer
     ├── TooManyEqualTimesError    more events at one instant than one request may return
     └── WriteRefusedError         our own refusal to send anything that is not a read
@@ -56,6 +58,10 @@ class BrokenAnswerError(TransientError):
     """The status says success and the body does not hold it."""
 
 
+class ListKeepsChangingError(TransientError):
+    """A list that is read in pages changed each time it was read."""
+
+
 class PermanentError(PIWebAPIError):
     """A repeat cannot clear it."""
 
@@ -91,6 +97,10 @@ class AnswerTooLargeError(PermanentError):
 
 class LimitMismatchError(PermanentError):
     """The site's `max_items_per_call` is above the server's MaxReturnedItemsPerCall."""
+
+
+class AssetsNotFoundError(PermanentError):
+    """The AF server, database, element, template or category that the site names is not there for this login."""
 
 
 class StreamMissingError(PermanentError):
