@@ -18,7 +18,7 @@ STOPPED_TAG = "pi/stopped"
 """Run tag of a run that gave up for a reason which concerns every partition, such as a server that does not answer."""
 
 _RETRY_PAUSE = timedelta(hours=1)
-_UNFINISHED = [
+UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.STARTING,
@@ -78,7 +78,7 @@ def build_timeseries_schedule(
             what: str, asset: dg.AssetsDefinition, runs: Sequence[dict[str, str]], *, pause: timedelta | None = None
         ) -> None:
             """Ask for `runs` unless the last such request is unfinished, or younger than `pause`."""
-            filters = [dg.RunsFilter(tags=load_of(what), statuses=_UNFINISHED)]
+            filters = [dg.RunsFilter(tags=load_of(what), statuses=UNFINISHED)]
             if pause is not None:
                 filters.append(dg.RunsFilter(tags=load_of(what), created_after=datetime.now(timezone.utc) - pause))
             if not any(context.instance.get_run_records(runs_filter, limit=1) for runs_filter in filters):
