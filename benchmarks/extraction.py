@@ -16,7 +16,7 @@ from benchmarks.bodies import Shape, body_of
 from benchmarks.decode import to_arrow
 from benchmarks.loads import Load, benchmark_site, list_tags, load_to_delta, read_to_arrow, streams_of
 from benchmarks.measuring import Call, cost_of, in_turn, own_process
-from benchmarks.plants import MIDNIGHT, TEN_MINUTES_1HZ, WHOLE_DAY_1HZ, plant
+from benchmarks.plants import LAG, MIDNIGHT, TEN_MINUTES_1HZ, WHOLE_DAY_1HZ, generated, plant
 from benchmarks.replay import Replay, replaying
 from benchmarks.results import Figure, Row, Scale, Section, Table, at_least
 from pi_dagster.piwebapi import StreamRef
@@ -25,8 +25,6 @@ from pi_dagster.site import Site
 DAY_SECONDS = 86_400
 SLICE = timedelta(minutes=10)
 SLICE_SECONDS = 600
-LAG = timedelta(seconds=10)
-"""The site's default: today is read up to the server's clock minus this."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,11 +65,11 @@ SIZES = {
     ),
     Scale.QUICK: Size(
         rounds=2,
-        day_tags=16,
-        naive_day_tags=4,
+        day_tags=8,
+        naive_day_tags=2,
         slice_tags=1_000,
-        naive_slice_tags=5,
-        sweep_tags=500,
+        naive_slice_tags=4,
+        sweep_tags=200,
         in_flight=(1, 8),
         latencies=(0, 200),
     ),
@@ -108,7 +106,7 @@ def _whole_days(size: Size, ours: Call, theirs: Call) -> Section:
     """A day at one value a second: bodies as long as they get, no latency."""
     end = MIDNIGHT + timedelta(days=1)
     with (
-        plant(tags=size.day_tags, mix=WHOLE_DAY_1HZ, now=end + timedelta(days=1)) as simulator,
+        plant(generated(size.day_tags, WHOLE_DAY_1HZ), now=end + timedelta(days=1)) as simulator,
         replaying(simulator.url) as replay,
         tempfile.TemporaryDirectory() as folder,
     ):
@@ -174,7 +172,7 @@ def _ten_minutes(size: Size, ours: Call, theirs: Call) -> Section:
     """Ten minutes of today at one value a second, 200 ms a request."""
     end = MIDNIGHT + SLICE
     with (
-        plant(tags=size.slice_tags, mix=TEN_MINUTES_1HZ, now=end + LAG) as simulator,
+        plant(generated(size.slice_tags, TEN_MINUTES_1HZ), now=end + LAG) as simulator,
         replaying(simulator.url) as replay,
         tempfile.TemporaryDirectory() as folder,
     ):
@@ -230,7 +228,7 @@ def _sweep(size: Size, ours: Call) -> Section:
     """How latency, kind of request and requests in flight work together."""
     end = MIDNIGHT + SLICE
     with (
-        plant(tags=size.sweep_tags, mix=TEN_MINUTES_1HZ, now=end + LAG) as simulator,
+        plant(generated(size.sweep_tags, TEN_MINUTES_1HZ), now=end + LAG) as simulator,
         replaying(simulator.url) as replay,
         tempfile.TemporaryDirectory() as folder,
     ):

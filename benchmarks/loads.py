@@ -18,7 +18,7 @@ from benchmarks.plants import DAY
 from pi_dagster.ingest.points import refresh_points
 from pi_dagster.ingest.report import WindowReport
 from pi_dagster.ingest.source import open_source
-from pi_dagster.ingest.timeseries import load_partition
+from pi_dagster.ingest.timeseries import partitions_in_turn
 from pi_dagster.lake import Lake
 from pi_dagster.piwebapi import StreamRef
 from pi_dagster.site import LakeSettings, ServerSettings, Site, TagGroup
@@ -79,13 +79,12 @@ def load_to_delta(site: Site, *, day: date = DAY, tag_groups: Sequence[str] = (A
     with tempfile.TemporaryDirectory() as folder:
         lake = Lake(folder)
         shutil.copytree(Path(site.lake.uri) / "pi_points", Path(folder) / "pi_points")
+        partitions = [(day, group) for group in tag_groups]
         with open_source(site.server) as source:
 
             def load() -> list[WindowReport]:
-                return [
-                    load_partition(site, source, lake, day=day, tag_group=group, run_id="benchmark")
-                    for group in tag_groups
-                ]
+                loads = partitions_in_turn(site, source, lake, partitions, run_id="benchmark")
+                return [load.run() for load in loads]
 
             reports, cost = cost_of(load)
             traffic = source.traffic

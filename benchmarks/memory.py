@@ -1,55 +1,76 @@
-"""Peak memory of loading one day at one value a second, for some tags and for a tenth of them.
+"""Memory: the peak of loading one day at one value a second, for some tags, ten and a hundred times as many.
 
-    uv run python -m benchmarks.memory [--tags 1000]
-
-Each load runs in a process of its own, so that its peak is its own. The last line is the ratio of the two peaks.
+Each load runs in a process of its own, so that its peak is its own.
 """
 
 from __future__ import annotations
 
-import argparse
-import multiprocessing
-import resource
 import tempfile
-from datetime import date
+from datetime import timedelta
 
-from pi_dagster.ingest.points import refresh_points
-from pi_dagster.ingest.source import open_source
-from pi_dagster.ingest.timeseries import load_partition
-from pi_dagster.lake import Lake
-from pi_dagster.simulator import spawned
-from pi_dagster.site import LakeSettings, ServerSettings, Site, TagGroup
+from benchmarks.loads import Load, benchmark_site, list_tags, load_to_delta
+from benchmarks.measuring import own_process
+from benchmarks.plants import MIDNIGHT, WHOLE_DAY_1HZ, generated, plant
+from benchmarks.results import Figure, Row, Scale, Section, Table, at_most
 
-DAY = date(2026, 11, 2)
+TAGS = {Scale.SMOKE: (1, 2), Scale.QUICK: (16, 160), Scale.FULL: (16, 160, 1_600)}
 
 
-def load(url: str) -> tuple[int, float, float]:
-    """Load the day of all tags; returns rows, seconds and this process's peak memory in MB."""
-    with tempfile.TemporaryDirectory() as folder:
-        site = Site(
-            server=ServerSettings(url=url, compress=False),
-            lake=LakeSettings(uri=folder),
-            start_date=DAY,
-            tag_groups=(TagGroup(name="all", tag_filter="*"),),
+def run(scale: Scale) -> Section:
+    """Load each volume once."""
+    loads = {tags: _load(tags) for tags in TAGS[scale]}
+    (smallest, *_), (*_, largest) = TAGS[scale], TAGS[scale]
+    rows = [
+        Row(
+            f"peak RSS at {tags // smallest}x / at 1x",
+            Figure.of([loads[tags].peak_megabytes / loads[smallest].peak_megabytes]),
+            measured=f"{loads[tags].peak_megabytes:.0f} MB, {loads[smallest].peak_megabytes:.0f} MB",
+            target=at_most(1.2),
         )
-        lake = Lake(site.lake.uri)
-        with open_source(site.server) as source:
-            refresh_points(site, source, lake, run_id="benchmark")
-            report = load_partition(site, source, lake, day=DAY, tag_group="all", run_id="benchmark")
-    return report.rows, report.seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        for tags in TAGS[scale][1:]
+    ]
+    rows.append(
+        Row(
+            f"peak RSS at {largest // smallest}x",
+            Figure.of([loads[largest].peak_megabytes]),
+            unit="MB",
+            target=at_most(700),
+        )
+    )
+    return Section(
+        title="Memory: a day at one value a second to Delta, default settings",
+        rows=rows,
+        tables=[
+            Table(
+                "Each load in a process of its own",
+                ["volume", "tags", "rows", "seconds", "M rows/s", "peak MB"],
+                [
+                    [
+                        f"{tags // smallest}x",
+                        f"{tags:,}",
+                        f"{load.rows:,}",
+                        f"{load.cost.seconds:.1f}",
+                        f"{load.rate / 1e6:.2f}",
+                        f"{load.peak_megabytes:.0f}",
+                    ]
+                    for tags, load in loads.items()
+                ],
+            )
+        ],
+        notes=["Read straight from the simulator, which makes up its answers on the same cores: rates are its too."],
+        facts={f"{tags // smallest}x": load.peak_megabytes for tags, load in loads.items()},
+    )
 
 
-def measure(tags: int) -> float:
-    """Print one line for a load of `tags` tags; returns its peak in MB."""
-    with spawned(tags=tags, profile="uniform") as simulator, multiprocessing.get_context("spawn").Pool(1) as pool:
-        rows, seconds, peak = pool.apply(load, (simulator.url,))
-    print(f"{tags:6,} tags  {rows:12,} rows  {seconds:6.1f} s  {rows / seconds:11,.0f} rows/s  peak {peak:5.0f} MB")
-    return peak
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tags", type=int, default=1000, help="tags of the larger load")
-    most_tags = parser.parse_args().tags
-    small, large = measure(most_tags // 10), measure(most_tags)
-    print(f"peak of ten times as much: {large / small:.2f} x")
+def _load(tags: int) -> Load:
+    with (
+        plant(generated(tags, WHOLE_DAY_1HZ), now=MIDNIGHT + timedelta(days=2)) as simulator,
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        site = benchmark_site(simulator.url, folder)
+        # In another process, as a run that loads pi_timeseries does not list tags first.
+        with own_process() as call:
+            call(list_tags, site)
+        with own_process() as call:
+            load: Load = call(load_to_delta, site)
+            return load

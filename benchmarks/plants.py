@@ -7,20 +7,37 @@ that nothing is generated in vain.
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta, timezone
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
 
+import numpy as np
+
 from pi_dagster.simulator import Simulator, SimulatorSettings
-from pi_dagster.simulator.archive import Archive, Ticks, to_ticks
+from pi_dagster.simulator.archive import (
+    TICKS_PER_SECOND,
+    Archive,
+    ArchiveBase,
+    Events,
+    MemoryBase,
+    Ticks,
+    to_ticks,
+)
 from pi_dagster.simulator.generator import GeneratedBase
 from pi_dagster.simulator.plant import UNIFORM_1HZ, Mix, Sampling
+from pi_dagster.simulator.points import Point
+
+MakeBase = Callable[..., ArchiveBase]
+"""Makes an archive; called in the process that serves it, with the plant's clock as `now`."""
 
 DAY = date(2026, 11, 2)
 MIDNIGHT = datetime.combine(DAY, time(), timezone.utc)
+LAG = timedelta(seconds=10)
+"""A site's default: today is read up to the server's clock minus this."""
 
 # Created the day before, so that `Pt Created` is not among the events of DAY.
 _STEADY = replace(UNIFORM_1HZ, start=MIDNIGHT - timedelta(days=1))
@@ -29,9 +46,7 @@ WHOLE_DAY_1HZ = _STEADY
 TEN_MINUTES_1HZ = replace(_STEADY, samplings=((Sampling(period=1, block=600), 1.0),))
 """A value a second, to be read ten minutes at a time."""
 EVERY_20_SECONDS = replace(_STEADY, samplings=((Sampling(period=20, block=1200), 1.0),))
-"""50 events a second for 1,000 tags."""
-SILENT_YEAR = replace(_STEADY, start=datetime(2026, 1, 1, tzinfo=timezone.utc))
-"""Tags without an event before 2026, for what an empty partition costs."""
+"""50 events a second of 1,000 tags."""
 
 
 @dataclass(frozen=True)
@@ -46,13 +61,23 @@ class Plant:
         self._clock.value = to_ticks(now)
 
 
+def generated(tags: int, mix: Mix) -> MakeBase:
+    """A generated archive of that many tags."""
+    return partial(GeneratedBase, tags=tags, mix=mix)
+
+
+def mixed(tags: int, duration: timedelta) -> MakeBase:
+    """From DAY on: a tenth of the tags at 10 Hz, four tenths with a value a second, the others one in five minutes."""
+    return partial(_mixed_base, tags, duration)
+
+
 @contextmanager
-def plant(*, tags: int, mix: Mix, now: datetime) -> Iterator[Plant]:
-    """Serve a plant in a process of its own while the block lasts."""
+def plant(make_base: MakeBase, *, now: datetime) -> Iterator[Plant]:
+    """Serve a plant in a process of its own while the block lasts, at which it is `now`."""
     context = multiprocessing.get_context("spawn")
     clock = context.Value("q", to_ticks(now))
     here, there = context.Pipe()
-    server = context.Process(target=_serve, args=(there, clock, tags, mix), daemon=True)
+    server = context.Process(target=_serve, args=(there, clock, make_base), daemon=True)
     server.start()
     there.close()
     try:
@@ -65,14 +90,23 @@ def plant(*, tags: int, mix: Mix, now: datetime) -> Iterator[Plant]:
             server.join()
 
 
-def _serve(parent: Connection, clock: Any, tags: int, mix: Mix) -> None:
+def _serve(parent: Connection, clock: Any, make_base: MakeBase) -> None:
     def now() -> Ticks:
         return int(clock.value)
 
-    base = GeneratedBase(tags=tags, mix=mix, now=now)
-    with Simulator(archive=Archive(base), settings=SimulatorSettings(now=now)).serve() as running:
+    with Simulator(archive=Archive(make_base(now=now)), settings=SimulatorSettings(now=now)).serve() as running:
         parent.send(running.url)
-        try:
+        with suppress(EOFError):
             parent.recv()
-        except EOFError:
-            pass
+
+
+def _mixed_base(tags: int, duration: timedelta, now: Callable[[], Ticks]) -> ArchiveBase:
+    random = np.random.default_rng(1)
+    start, ticks = to_ticks(MIDNIGHT), int(duration.total_seconds() * TICKS_PER_SECOND)
+    points, events = [], {}
+    for number in range(1, tags + 1):
+        step = TICKS_PER_SECOND * (0.1 if number % 10 == 1 else 1 if number % 10 < 6 else 300)
+        instants = start + np.arange(0, ticks, int(step), dtype=np.int64)
+        points.append(Point(id=number, name=f"MIX{number:05d}.PV", engineering_units="bar"))
+        events[number] = Events.of("Float32", instants, random.standard_normal(len(instants)))
+    return MemoryBase(points, events)
