@@ -33,6 +33,18 @@ class LakeOfAnotherServerError(IngestError):
     """Two Data Archives in one lake would take each other's tags for deleted."""
 
 
+class NoElementsError(IngestError):
+    """No AF element is there: nearly always a wrong filter or a missing right."""
+
+
+class AssetsLostError(IngestError):
+    """More of AF is gone than is likely to be deleted at once; what was loaded before stays."""
+
+
+class AssetsMissingError(IngestError):
+    """pi_asset_hierarchy or pi_asset_attributes has not been loaded yet."""
+
+
 class TagsFailedError(IngestError):
     """Tags that could not be read whole, while the site does not allow partial partitions.
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 import pyarrow as pa
 
+from pi_dagster.ingest.asset_changes import ElementChange
 from pi_dagster.ingest.window import Window
+from pi_dagster.lake.difference import EventChanges
 from pi_dagster.piwebapi.transport import TrafficCount
+
+_MOST_TAGS_NAMED = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +57,47 @@ class Traffic:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TagDifference:
+    """Events of one tag that a new reading found changed."""
+
+    tag_name: str
+    added: int
+    changed: int
+    removed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventDifference:
+    """Events that a new reading of a partition added to it, changed in it or removed from it."""
+
+    added: int
+    changed: int
+    removed: int
+    tags: tuple[TagDifference, ...]
+    """The tags with most changes, at most a hundred."""
+
+    @classmethod
+    def of(cls, changes: EventChanges, names: Mapping[str, str]) -> EventDifference:
+        """The changes, with the names of tags by WebID."""
+        kinds = (changes.added, changes.changed, changes.removed)
+        most = sum(kinds, Counter()).most_common(_MOST_TAGS_NAMED)
+        return cls(
+            added=changes.added.total(),
+            changed=changes.changed.total(),
+            removed=changes.removed.total(),
+            tags=tuple(
+                TagDifference(
+                    tag_name=names.get(web_id, web_id),
+                    added=changes.added[web_id],
+                    changed=changes.changed[web_id],
+                    removed=changes.removed[web_id],
+                )
+                for web_id, _ in most
+            ),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class WindowReport:
     """One window of one partition of pi_timeseries, committed.
 
@@ -62,11 +108,17 @@ class WindowReport:
     tag_group: str
     window: Window
     watermark: datetime
-    """The instant up to which the partition is complete, except for its failed tags."""
+    """The instant up to which the partition is complete; where it was before when a tag failed."""
     complete: bool
     """True when the window reaches the end of its day and every tag was read."""
+    settled: bool
+    """True when the day is complete and was read whole after its time to settle."""
+    lag_seconds: float
+    """How far the watermark is behind the server's clock."""
     rows: int
     tags: int
+    tags_digest: str
+    """Another one when a tag joined the partition or left it."""
     tags_with_events: int
     failed_tags: tuple[FailedTag, ...]
     rows_by_type: Mapping[str, int]
@@ -78,11 +130,15 @@ class WindowReport:
     annotated_rows: int
     first_event: datetime | None
     last_event: datetime | None
+    difference: EventDifference | None
+    """What a day read whole changed in what the partition had; None when it had nothing, or for part of a day."""
     traffic: Traffic
     seconds: float
     table_version: int
     files: int
     file_bytes: int
+    live_files: int
+    """Files of the partition after the commit."""
     sample: pa.Table
     """The first rows, at most ten."""
 
@@ -158,5 +214,45 @@ class FramesReport:
     """False when the table held all of this already, so that nothing was committed."""
     files: int
     file_bytes: int
+    live_files: int
+    """Files of the partition after the commit."""
     sample: pa.Table
     """The first rows, at most ten."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AssetsReport:
+    """One refresh of pi_asset_hierarchy and pi_asset_attributes."""
+
+    asset_server: str
+    databases: tuple[str, ...]
+    elements: int
+    attributes: int
+    tags: int
+    """Different tags that attributes refer to."""
+    levels: int
+    """Depth of the deepest element."""
+    elements_with_several_parents: int
+    changes: Mapping[str, int]
+    """Elements `added`, `removed`, `renamed` and `moved` since the last snapshot."""
+    changed_elements: tuple[ElementChange, ...]
+    """At most 100 of them."""
+    unreadable_elements: tuple[str, ...]
+    """Paths of elements that this login may no longer read; their old rows stay."""
+    unread_values: tuple[str, ...]
+    """Static attributes whose value the server could not give; at most 100 of them."""
+    unread_value_count: int
+    traffic: Traffic
+    seconds: float
+    hierarchy_version: int
+    hierarchy_content: str
+    """A hash of all rows of pi_asset_hierarchy, but for when they were read."""
+    hierarchy_changed: bool
+    """False when the snapshot equals the previous one, so that no new table version was made."""
+    attributes_version: int
+    attributes_content: str
+    attributes_changed: bool
+    tree: str
+    """The upper levels of the tree as indented lines."""
+    hierarchy_sample: pa.RecordBatch
+    attributes_sample: pa.RecordBatch

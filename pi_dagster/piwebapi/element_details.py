@@ -81,7 +81,8 @@ class ElementDetails:
     element: Element
     attributes: list[Attribute]
     """Nested, hidden and excluded ones too."""
-    child_ids: list[str]
+    children: dict[str, str]
+    """GUIDs of the elements that it holds, by whatever kind of reference, to their WebIDs."""
     static_values: dict[str, str | None] = field(default_factory=dict)
     """Attribute's WebID to its value as text, for static attributes; None for one without a value."""
     unread_values: list[str] = field(default_factory=list)
@@ -97,7 +98,8 @@ class GoneElement:
     element: Element
 
 
-class _Identified(msgspec.Struct, frozen=True):
+class _Child(msgspec.Struct, frozen=True):
+    web_id: str = msgspec.field(name="WebId")
     id: str = msgspec.field(name="Id")
 
 
@@ -206,18 +208,16 @@ class ElementDetailsReader:
                 pool=self._pool,
                 what=f"The list of attributes of the element {element.path}",
             )
-        children = rows_of(_Identified)(of_children.Content) if of_children is not None else []
+        children = rows_of(_Child)(of_children.Content) if of_children is not None else []
         if len(children) >= self._page_size:
             children = read_changing_list(
-                lambda start, count: self._transport.get(
-                    *self._children_call(element, start, count), rows_of(_Identified)
-                ),
+                lambda start, count: self._transport.get(*self._children_call(element, start, count), rows_of(_Child)),
                 lambda child: child.id,
                 page_size=self._page_size,
                 pool=self._pool,
                 what=f"The list of elements below {element.path}",
             )
-        return ElementDetails(element, attributes, list(dict.fromkeys(child.id for child in children)))
+        return ElementDetails(element, attributes, {child.id: child.web_id for child in children})
 
     def _attributes_call(self, element: Element, start: int, count: int) -> tuple[str, Parameters]:
         return f"elements/{element.web_id}/attributes", [
@@ -234,7 +234,8 @@ class ElementDetailsReader:
         return f"elements/{element.web_id}/elements", [
             ("startIndex", str(start)),
             ("maxCount", str(count)),
-            *self._selected(["Items.Id"]),
+            ("webIdType", "IDOnly"),
+            *self._selected(["Items.WebId", "Items.Id"]),
         ]
 
     def _selected(self, fields: Sequence[str]) -> Parameters:

@@ -89,7 +89,7 @@ class FoundElements:
     """What was asked for, such as `template 'Pump'`, to what the server says about it."""
 
 
-AnyElement = TypeVar("AnyElement", Element, _Identified)
+AnyElement = TypeVar("AnyElement", bound="Element | _Identified")
 _ELEMENT_FIELDS = (
     *(field.encode_name for field in msgspec.structs.fields(Element) if field.name != "links"),
     "Links.Parent",

@@ -1,0 +1,350 @@
+"""Refreshing pi_asset_hierarchy and pi_asset_attributes: read AF once, commit each table in one step if it changed.
+
+PI hides what a login may not read, so that a lost right looks like a deletion. What can be known: a database that is
+no longer shown, a large share of the elements gone at once (both fail the run), the server saying 403, and a parent
+that has children and shows none (both keep the old rows). Anything else that is gone counts as deleted.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+import msgspec
+import pyarrow.compute as pc
+
+from pi_dagster.ingest.asset_changes import changes_between
+from pi_dagster.ingest.asset_rows import (
+    Fingerprint,
+    FoundTree,
+    Row,
+    attribute_rows,
+    attributes_batch,
+    hierarchy_batch,
+)
+from pi_dagster.ingest.asset_tree import tree_excerpt
+from pi_dagster.ingest.errors import AssetsLostError, NoElementsError
+from pi_dagster.ingest.report import AssetsReport, Traffic
+from pi_dagster.lake import AssetAttributesTable, AssetHierarchyTable, Lake
+from pi_dagster.lake.snapshot import NextSnapshot, SnapshotTable
+from pi_dagster.piwebapi import PIWebAPISource
+from pi_dagster.piwebapi.asset_framework import AssetDatabase, AssetServer, find_asset_server, list_databases
+from pi_dagster.piwebapi.element_details import ElementDetailsReader, GoneElement
+from pi_dagster.piwebapi.elements import Element, ElementFilter, ElementSearch
+from pi_dagster.site import AssetFrameworkSettings, Site
+
+CONTENT = "pi_dagster.content"
+"""In a commit's metadata: the hash of the rows, by which a run sees that nothing has changed."""
+
+SCOPE = "pi_dagster.af_scope"
+"""In a commit's metadata: the settings that chose the elements; when they change, elements go that are not lost."""
+
+_COMPARED = ("element_id", "element_name", "element_path", "parent_id", "database_name", "element_webid")
+_SAMPLE_ROWS = 10
+_MOST_NAMED = 100
+_ROWS_AT_ONCE = 20_000
+_MOST_LOOKED_AT = 1000
+"""Missing elements that are asked for one by one; of a missing branch only its uppermost one is."""
+
+_FORBIDDEN = 403
+
+
+def refresh_assets(site: Site, source: PIWebAPISource, lake: Lake, *, run_id: str) -> AssetsReport:
+    """Read the AF elements that the site wants, with their attributes, and make them the snapshots.
+
+    Args:
+        site: says which elements are wanted; its `asset_framework` must not be switched off.
+        source: the server to read.
+        lake: where the tables are.
+        run_id: kept in the commits' metadata.
+
+    Raises:
+        NoElementsError: there is no element, or none that the site wants.
+        AssetsLostError: more is gone than is likely to be deleted at once.
+        PIWebAPIError: the server cannot be read from.
+        LakeError: a table cannot be written.
+    """
+    if site.asset_framework is None:
+        raise ValueError("AF is switched off in this site")
+    with ThreadPoolExecutor(site.server.max_requests_in_flight, thread_name_prefix="af") as pool:
+        return _Refresh(site, site.asset_framework, source, lake, pool, run_id=run_id).run()
+
+
+@dataclass(frozen=True)
+class _Before:
+    """The last snapshot of pi_asset_hierarchy."""
+
+    rows: Mapping[str, Row]
+    same_scope: bool
+    """False when the site has since chosen its elements anew, so that missing ones mean nothing."""
+
+
+class _Refresh:
+    def __init__(
+        self,
+        site: Site,
+        settings: AssetFrameworkSettings,
+        source: PIWebAPISource,
+        lake: Lake,
+        pool: Executor,
+        *,
+        run_id: str,
+    ) -> None:
+        self._site = site
+        self._settings = settings
+        self._source = source
+        self._run_id = run_id
+        self._hierarchy = AssetHierarchyTable.open(lake)
+        self._attributes = AssetAttributesTable.open(lake)
+        self._wanted = ElementFilter(
+            root=tuple(settings.root_path.strip("/").split("/")) if settings.root_path else (),
+            templates=settings.templates or (),
+            categories=settings.categories or (),
+        )
+        page_size = min(settings.page_size, site.server.max_items_per_call)
+        self._search = ElementSearch(
+            source.transport, page_size=page_size, select_fields=site.server.select_fields, pool=pool
+        )
+        self._reader = ElementDetailsReader(
+            source.transport,
+            elements_per_batch=settings.elements_per_batch,
+            page_size=page_size,
+            requests_ahead=site.server.max_requests_in_flight,
+            select_fields=site.server.select_fields,
+            pool=pool,
+        )
+        self._unread_values: list[str] = []
+        self._attribute_count = 0
+        self._tag_webids: set[str] = set()
+        self._attributes_sample: list[Row] = []
+
+    def run(self) -> AssetsReport:
+        begun, traffic = time.monotonic(), self._source.traffic
+        server = find_asset_server(self._source.transport, self._settings.asset_server)
+        scope = _scope(self._settings, server)
+        before = self._read_before(scope)
+        databases = self._databases(server, before)
+        tree = self._find(server, databases)
+        missing = self._missing(before, tree)
+        kept = self._forbidden(missing)
+        now = datetime.now(timezone.utc)
+        info = {"site": self._site.name, "run_id": self._run_id, SCOPE: scope}
+        with self._attributes.next_snapshot() as attributes:
+            content = Fingerprint()
+            hidden_below = self._read_details(tree, attributes, content)
+            kept |= _branches(missing, {one for one, row in missing.items() if row["parent_id"] in hidden_below})
+            kept -= tree.elements.keys()
+            self._keep_attributes(kept, attributes, content)
+            rows = [*tree.rows(now), *self._kept_elements(kept)]
+            rows.sort(key=lambda row: (row["database_name"], row["element_path"], row["element_id"]))
+            if not rows:
+                raise NoElementsError(self._nothing_found(server, databases))
+            hierarchy_version, hierarchy_content, hierarchy_changed = self._commit_hierarchy(rows, info)
+            attributes_changed = self._attributes.commit_info(CONTENT) != content.hexdigest()
+            attributes_version = (
+                attributes.commit({**info, CONTENT: content.hexdigest()})
+                if attributes_changed
+                else self._attributes.version
+            )
+        changes = changes_between(before.rows, rows)
+        return AssetsReport(
+            asset_server=server.name,
+            databases=tuple(database.name for database in databases),
+            elements=len(rows),
+            attributes=self._attribute_count,
+            tags=len(self._tag_webids),
+            levels=max(row["depth"] for row in rows),
+            elements_with_several_parents=sum(len(row["all_parent_ids"]) > 1 for row in rows),
+            changes=changes.counts,
+            changed_elements=changes.examples,
+            unreadable_elements=tuple(before.rows[element_id]["element_path"] for element_id in sorted(kept)),
+            unread_values=tuple(self._unread_values[:_MOST_NAMED]),
+            unread_value_count=len(self._unread_values),
+            traffic=Traffic.between(traffic, self._source.traffic),
+            seconds=time.monotonic() - begun,
+            hierarchy_version=hierarchy_version,
+            hierarchy_content=hierarchy_content,
+            hierarchy_changed=hierarchy_changed,
+            attributes_version=attributes_version,
+            attributes_content=content.hexdigest(),
+            attributes_changed=attributes_changed,
+            tree=tree_excerpt(rows),
+            hierarchy_sample=hierarchy_batch(rows[:_SAMPLE_ROWS]),
+            attributes_sample=attributes_batch(self._attributes_sample),
+        )
+
+    def _read_before(self, scope: str) -> _Before:
+        rows = {row["element_id"]: row for row in self._hierarchy.to_arrow(_COMPARED).to_pylist()}
+        return _Before(rows, self._hierarchy.commit_info(SCOPE) in (scope, None))
+
+    def _databases(self, server: AssetServer, before: _Before) -> list[AssetDatabase]:
+        databases = list_databases(self._source.transport, server, self._settings.databases)
+        if before.same_scope:
+            shown = {database.name for database in databases}
+            lost = sorted({row["database_name"] for row in before.rows.values()} - shown)
+            if lost:
+                raise AssetsLostError(
+                    f"The AF server {server.name} no longer shows this login the database {', '.join(lost)}, of which "
+                    "the last snapshot holds elements. Nothing was committed. Give the login read access again, or, if "
+                    f"that database is meant to go, write `asset_framework.databases: [{', '.join(sorted(shown))}]`."
+                )
+        return databases
+
+    def _find(self, server: AssetServer, databases: Sequence[AssetDatabase]) -> FoundTree:
+        tree = FoundTree(server.name)
+        unknown: list[Mapping[str, str]] = []
+        for database in databases:
+            with ThreadPoolExecutor(1, thread_name_prefix="af-types") as aside:
+                types = aside.submit(self._search.types, database)
+                found = self._search.find(database, self._wanted)
+                tree.types |= types.result()
+            unknown.append(found.unknown)
+            tree.add(found.elements.values(), database)
+        nowhere = set(unknown[0]).intersection(*unknown) if unknown else set()
+        if nowhere:
+            reasons = "; ".join(f"{what}: {unknown[0][what]}" for what in sorted(nowhere))
+            raise NoElementsError(
+                f"None of the AF databases {', '.join(one.name for one in databases)} has what the site's "
+                f"`asset_framework` asks for ({reasons}). Correct the setting, or give the login read access."
+            )
+        if not tree.elements:
+            raise NoElementsError(self._nothing_found(server, databases))
+        return tree
+
+    def _nothing_found(self, server: AssetServer, databases: Sequence[AssetDatabase]) -> str:
+        return (
+            f"The AF server {server.name} shows this login no element of {', '.join(one.name for one in databases)} "
+            "that the site's `asset_framework` asks for. Give the login read access to the elements, correct the "
+            "filters, or write `asset_framework: null` if AF is not wanted."
+        )
+
+    def _missing(self, before: _Before, tree: FoundTree) -> dict[str, Row]:
+        """The elements that a snapshot of the same scope held and that are not found now.
+
+        Raises:
+            AssetsLostError: they are too many.
+        """
+        if not before.same_scope:
+            return {}
+        missing = {element_id: row for element_id, row in before.rows.items() if element_id not in tree.elements}
+        allowed = self._settings.max_lost_share
+        if len(missing) > allowed * len(before.rows):
+            named = ", ".join(sorted(row["element_path"] for row in missing.values())[:5])
+            raise AssetsLostError(
+                f"{len(missing):,} of {len(before.rows):,} AF elements are gone since the last snapshot ({named} ...), "
+                f"more than `asset_framework.max_lost_share` ({allowed:g}) allows. Nothing was committed. To PI, an "
+                "element that a login may no longer read looks deleted: check the login's rights in AF. If they are "
+                "deleted, set `max_lost_share: 1` for one run."
+            )
+        return missing
+
+    def _forbidden(self, missing: Mapping[str, Row]) -> set[str]:
+        """The missing elements that the server says are there but not for this login, and all below them."""
+        uppermost = [row for row in missing.values() if row["parent_id"] not in missing][:_MOST_LOOKED_AT]
+        answers = self._search.look_at([row["element_webid"] for row in uppermost])
+        return _branches(
+            missing, {row["element_id"] for row in uppermost if answers[row["element_webid"]] == _FORBIDDEN}
+        )
+
+    def _kept_elements(self, kept: set[str]) -> list[Row]:
+        if not kept:
+            return []
+        rows = self._hierarchy.to_arrow(where=pc.field("element_id").isin(sorted(kept)))
+        return list(rows.to_pylist())
+
+    def _read_details(
+        self,
+        tree: FoundTree,
+        attributes: NextSnapshot,
+        content: Fingerprint,
+    ) -> set[str]:
+        """Read what belongs to each element; returns the elements that have children and show none.
+
+        Children that the search has not found are read too, and theirs, until there are no more.
+        """
+        hidden_below: set[str] = set()
+        refused: set[str] = set()
+        waiting = [tree.elements[element_id] for element_id in tree.ids_by_path()]
+        while waiting:
+            unknown: dict[str, tuple[str, AssetDatabase]] = {}
+            rows: list[Row] = []
+            for read in self._reader.read(waiting):
+                element = read.element
+                if isinstance(read, GoneElement):
+                    tree.drop(element.id)
+                    continue
+                tree.hold(element.id, read.children)
+                if element.has_children and not read.children:
+                    hidden_below.add(element.id)
+                if self._wanted.takes_children:
+                    unknown |= {
+                        child: (web_id, tree.databases[element.id])
+                        for child, web_id in read.children.items()
+                        if child not in tree.elements and child not in refused
+                    }
+                self._unread_values += [f"{element.path}|{name}" for name in read.unread_values]
+                rows += attribute_rows(read)
+                if len(rows) >= _ROWS_AT_ONCE:
+                    self._write_attributes(rows, attributes, content)
+                    rows = []
+            self._write_attributes(rows, attributes, content)
+            answers = self._search.look_at([web_id for web_id, _ in unknown.values()])
+            refused |= unknown.keys()
+            waiting = []
+            for web_id, database in unknown.values():
+                answer = answers[web_id]
+                if isinstance(answer, Element) and answer.id not in tree.elements:
+                    tree.add([answer], database)
+                    waiting.append(answer)
+        return hidden_below
+
+    def _write_attributes(self, rows: list[Row], attributes: NextSnapshot, content: Fingerprint) -> None:
+        content.add(rows)
+        attributes.write(attributes_batch(rows))
+        self._attribute_count += len(rows)
+        self._tag_webids.update(row["tag_webid"] for row in rows if row["tag_webid"] is not None)
+        self._attributes_sample += rows[: _SAMPLE_ROWS - len(self._attributes_sample)]
+
+    def _keep_attributes(self, kept: set[str], attributes: NextSnapshot, content: Fingerprint) -> None:
+        if kept:
+            rows = self._attributes.to_arrow(where=pc.field("element_id").isin(sorted(kept)))
+            self._write_attributes(rows.to_pylist(), attributes, content)
+
+    def _commit_hierarchy(self, rows: list[Row], info: Mapping[str, str]) -> tuple[int, str, bool]:
+        """The table's version with these rows, their hash, and whether they were new."""
+        content = Fingerprint()
+        content.add(rows)
+        if _is_unchanged(self._hierarchy, content, info):
+            return self._hierarchy.version, content.hexdigest(), False
+        with self._hierarchy.next_snapshot() as hierarchy:
+            for first in range(0, len(rows), _ROWS_AT_ONCE):
+                hierarchy.write(hierarchy_batch(rows[first : first + _ROWS_AT_ONCE]))
+            version = hierarchy.commit({**info, CONTENT: content.hexdigest()})
+        return version, content.hexdigest(), True
+
+
+def _is_unchanged(table: SnapshotTable, content: Fingerprint, info: Mapping[str, str]) -> bool:
+    return table.commit_info(CONTENT) == content.hexdigest() and table.commit_info(SCOPE) == info[SCOPE]
+
+
+def _scope(settings: AssetFrameworkSettings, server: AssetServer) -> str:
+    chosen = settings.model_dump(mode="json", include={"databases", "root_path", "templates", "categories"})
+    return msgspec.json.encode({"asset_server": server.name, **chosen}).decode()
+
+
+def _branches(missing: Mapping[str, Row], uppermost: set[str]) -> set[str]:
+    """Of the missing elements, these and all below them."""
+    below: dict[str | None, list[str]] = {}
+    for element_id, row in missing.items():
+        below.setdefault(row["parent_id"], []).append(element_id)
+    found: set[str] = set()
+    open_ends = list(uppermost)
+    while open_ends:
+        element_id = open_ends.pop()
+        if element_id not in found:
+            found.add(element_id)
+            open_ends += below.get(element_id, [])
+    return found
