@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
+from typing import Any
 
 import pyarrow as pa
 from deltalake import DeltaTable
 
-from pi_dagster.lake.commit import FileChange, commit_change
+from pi_dagster.lake.commit import COMMIT_ID, FileChange, commit_change
 from pi_dagster.lake.live_files import live_files
 from pi_dagster.lake.location import TableFolder
 from pi_dagster.lake.parquet_writer import Staging
@@ -23,6 +24,11 @@ from pi_dagster.lake.sorted_rows import sorted_rows
 from pi_dagster.lake.table import LakeTable
 
 _GOLDEN_RATIO = 0.6180339887
+
+_LONGEST_LOOK_BACK = 1000
+"""Commits of the log that are looked at, each a small file: more than are made between two runs of a schedule."""
+
+_LEAVES_ROWS_AS_THEY_ARE = frozenset({"CREATE TABLE", "OPTIMIZE", "SET TBLPROPERTIES", "VACUUM START", "VACUUM END"})
 
 
 class TimeseriesTable(LakeTable):
@@ -130,6 +136,30 @@ class TimeseriesTable(LakeTable):
         partition = partition_date, tag_group
         files = live_files(self.snapshot(), {partition}).get(partition, ())
         yield from sorted_rows(TableFolder(self.lake, self.definition.name), files)
+
+    def own_commits_since(self, version: int) -> Mapping[int, Mapping[str, Any]]:
+        """The commits from `version` to the newest, back to the first one that others may have changed rows with.
+
+        A version that is not among them may have been cleaned up, or the table may have been made anew, restored or
+        changed since, so that rows committed then need not be in it.
+
+        Returns:
+            The metadata of each commit, by version.
+
+        Raises:
+            LakeAccessError: the storage failed.
+        """
+        snapshot = self.snapshot()
+        commits: dict[int, Mapping[str, Any]] = {}
+        since = max(version, snapshot.version() - _LONGEST_LOOK_BACK)
+        if since <= snapshot.version():
+            with self.lake.explaining(f"reading the log of {self.uri}"):
+                history = snapshot.history(snapshot.version() - since + 1)
+            for commit in sorted(history, key=lambda commit: int(commit["version"]), reverse=True):
+                if COMMIT_ID not in commit and commit.get("operation") not in _LEAVES_ROWS_AS_THEY_ARE:
+                    break
+                commits[int(commit["version"])] = commit
+        return commits
 
 
 def _plan(snapshot: DeltaTable, replacements: Mapping[PartitionWindow, Replacement]) -> FileChange:

@@ -1,0 +1,141 @@
+"""From what is read of a partition's tags to the rows of pi_timeseries, counted as they pass."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pi_dagster.ingest.errors import TagsFailedError
+from pi_dagster.ingest.report import FailedTag
+from pi_dagster.ingest.tags import PartitionTags
+from pi_dagster.lake.schemas import TIMESERIES_FILE_SCHEMA
+from pi_dagster.piwebapi import RecordedReading
+from pi_dagster.site import Site
+
+_SAMPLE_ROWS = 10
+
+
+class TableRows:
+    """Turns what is read into the rows of the table, and decides what a tag that failed means."""
+
+    def __init__(self, site: Site, tags: PartitionTags, *, partition: str, ingestion_timestamp: datetime) -> None:
+        self._site = site
+        self._tags = tags
+        self._partition = partition
+        self._ingestion_timestamp = pa.scalar(ingestion_timestamp, pa.timestamp("us", "UTC"))
+        self.names = {stream.web_id: stream.name for stream in tags.streams}
+        """Tag names by WebID."""
+        self.summary = RowSummary()
+        self.failed_tags: list[FailedTag] = []
+        self.keep_tags = set(tags.gone)
+        """Tags whose old rows stay; complete once `batches` has ended."""
+
+    def batches(self, reading: RecordedReading) -> Iterator[pa.RecordBatch]:
+        """The rows as TIMESERIES_FILE_SCHEMA.
+
+        Raises:
+            TagsFailedError: at the end, so that all failed tags are known, and before anything is committed.
+        """
+        for events in reading:
+            rows = self._rows(events)
+            self.summary.add(rows)
+            yield from rows.to_batches()
+        self.failed_tags = [
+            FailedTag(tag_webid=web_id, tag_name=self.names[web_id], error=str(error))
+            for web_id, error in reading.failures.items()
+        ]
+        if self.failed_tags and not self._site.allow_partial:
+            raise TagsFailedError(self._partition, self.failed_tags)
+        self.keep_tags.update(reading.failures)
+
+    def _rows(self, events: pa.Table) -> pa.Table:
+        events = events.combine_chunks()
+        tags: pa.DictionaryArray = events.column("tag_webid").chunk(0)
+        web_ids = tags.dictionary.to_pylist()
+        columns = {
+            **{name: events.column(name) for name in events.column_names},
+            "tag_name": _by_tag(tags, [self.names[web_id] for web_id in web_ids]),
+            "units": self._units(events.column("units").chunk(0), tags, web_ids),
+            "ingestion_timestamp": pa.repeat(self._ingestion_timestamp, events.num_rows),
+        }
+        return pa.table({name: columns[name] for name in TIMESERIES_FILE_SCHEMA.names})
+
+    def _units(self, sent: pa.DictionaryArray, tags: pa.DictionaryArray, web_ids: list[str]) -> pa.Array:
+        """The unit that came with the values, else the tag's own: for points PI sends an empty one."""
+        of_tags = _by_tag(tags, [self._tags.units.get(web_id) for web_id in web_ids])
+        if not any(sent.dictionary.to_pylist()):
+            return of_tags
+        texts = sent.cast(pa.string())
+        return pc.if_else(pc.equal(texts, ""), of_tags.cast(pa.string()), texts)
+
+
+@dataclass
+class RowSummary:
+    """Counts over the rows as they pass."""
+
+    tags: set[str] = field(default_factory=set)
+    by_type: Counter[str] = field(default_factory=Counter)
+    by_system_state: Counter[str] = field(default_factory=Counter)
+    flagged: Counter[str] = field(default_factory=Counter)
+    first_event: datetime | None = None
+    last_event: datetime | None = None
+    sample: pa.Table = field(default_factory=TIMESERIES_FILE_SCHEMA.empty_table)
+
+    def add(self, rows: pa.Table) -> None:
+        """Count rows of the table, at least one."""
+        self.tags.update(rows.column("tag_webid").chunk(0).dictionary.to_pylist())
+        numbers = rows.num_rows - rows.column("value").null_count
+        states = rows.num_rows - rows.column("digital_state_code").null_count
+        system = _count(rows.column("is_system_state"))
+        texts = rows.num_rows - rows.column("value_string").null_count
+        if texts:
+            self._add_texts(rows, numbers, states, system)
+        else:
+            self.by_type.update({"number": numbers, "none": rows.num_rows - numbers})
+        self.flagged.update(
+            bad=rows.num_rows - _count(rows.column("quality_good")),
+            questionable=_count(rows.column("quality_questionable")),
+            substituted=_count(rows.column("quality_substituted")),
+            annotated=_count(rows.column("quality_annotated")),
+        )
+        first, last = pc.min_max(rows.column("timestamp")).as_py().values()
+        self.first_event = min(first, self.first_event or first)
+        self.last_event = max(last, self.last_event or last)
+        if self.sample.num_rows < _SAMPLE_ROWS:
+            more = rows.slice(0, _SAMPLE_ROWS - self.sample.num_rows).cast(TIMESERIES_FILE_SCHEMA)
+            self.sample = pa.concat_tables([self.sample, more])
+
+    def _add_texts(self, rows: pa.Table, numbers: int, states: int, system: int) -> None:
+        is_number = pc.is_valid(rows.column("value"))
+        is_state = pc.or_(pc.is_valid(rows.column("digital_state_code")), rows.column("is_system_state"))
+        is_text = pc.and_not(pc.and_not(pc.is_valid(rows.column("value_string")), is_number), is_state)
+        kinds = {
+            "number": numbers,
+            "system state": system,
+            "digital state": _count(is_state) - system,
+            "text": _count(is_text),
+        }
+        self.by_type.update({**kinds, "none": rows.num_rows - sum(kinds.values())})
+        if system:
+            names = rows.column("value_string").filter(rows.column("is_system_state"))
+            self.by_system_state.update(
+                {row["values"] or "": row["counts"] for row in names.value_counts().to_pylist()}
+            )
+
+
+def _by_tag(tags: pa.DictionaryArray, texts: list[Any]) -> pa.DictionaryArray:
+    """A column that has one text for each tag."""
+    distinct = {text: code for code, text in enumerate(dict.fromkeys(text for text in texts if text is not None))}
+    codes = np.array([distinct.get(text, -1) for text in texts], np.int32)[tags.indices.to_numpy()]
+    return pa.DictionaryArray.from_arrays(pa.array(codes, mask=codes < 0), pa.array(distinct, pa.string()))
+
+
+def _count(flags: pa.ChunkedArray) -> int:
+    return int(pc.sum(flags).as_py() or 0)

@@ -1,0 +1,85 @@
+"""The tags of each partition, as pi_points has them; that list is read once for all partitions of a run."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pi_dagster.ingest.errors import NoTagsError, PointsMissingError
+from pi_dagster.lake import Lake, PointsTable
+from pi_dagster.piwebapi import StreamRef
+from pi_dagster.site import Site
+
+_COLUMNS = ["tag_webid", "tag_name", "engineering_units", "tag_group", "is_active"]
+
+
+@dataclass(frozen=True)
+class PartitionTags:
+    """The tags of one partition."""
+
+    streams: tuple[StreamRef, ...]
+    """Those that the server lists, in the order of their WebIDs, which is the order of the table."""
+    units: Mapping[str, str | None]
+    gone: frozenset[str]
+    """WebIDs of those that it no longer lists."""
+
+    @property
+    def digest(self) -> str:
+        """Another one when a tag joined or left."""
+        return hashlib.sha256("\n".join(stream.web_id for stream in self.streams).encode()).hexdigest()[:16]
+
+
+class TagList:
+    """The tags of a site's partitions.
+
+    Args:
+        site: says which partitions a tag group has.
+        lake: where pi_points is.
+    """
+
+    def __init__(self, site: Site, lake: Lake) -> None:
+        self._site = site
+        self._lake = lake
+        self._of_partition: dict[str, PartitionTags] = {}
+
+    def of(self, tag_group: str) -> PartitionTags:
+        """The tags of a partition.
+
+        Raises:
+            PointsMissingError: pi_points has not been loaded yet.
+            NoTagsError: no tag belongs to the group.
+            LakeError: pi_points cannot be read.
+        """
+        if tag_group not in self._of_partition:
+            self._of_partition[tag_group] = self._find(tag_group)
+        return self._of_partition[tag_group]
+
+    @cached_property
+    def _points(self) -> pa.Table:
+        points = PointsTable.open(self._lake).to_arrow(_COLUMNS)
+        if not points.num_rows:
+            raise PointsMissingError("The list of tags is empty: materialize pi_points first, then pi_timeseries.")
+        return points
+
+    def _find(self, tag_group: str) -> PartitionTags:
+        points = self._points
+        group = next(group for group in self._site.tag_groups if tag_group in group.partition_names())
+        of_group = points.filter(pc.is_in(points["tag_group"], pa.array(group.partition_names())))
+        if not pc.any(of_group["is_active"]).as_py():
+            was = f"; the server no longer lists the {of_group.num_rows} that did" if of_group.num_rows else ""
+            raise NoTagsError(
+                f"No tag belongs to the tag group {group.name!r} (its filter: {group.tag_filter or group.tags}){was}. "
+                "Correct the filter or the rights of the login, or move the group up if an earlier one takes its tags, "
+                "then materialize pi_points."
+            )
+        rows = of_group.filter(pc.equal(of_group["tag_group"], tag_group)).sort_by("tag_webid").to_pylist()
+        return PartitionTags(
+            streams=tuple(StreamRef(row["tag_webid"], row["tag_name"]) for row in rows if row["is_active"]),
+            units={row["tag_webid"]: row["engineering_units"] or None for row in rows},
+            gone=frozenset(row["tag_webid"] for row in rows if not row["is_active"]),
+        )

@@ -1,0 +1,180 @@
+"""The tail: bring days that are under way forward, from each partition's watermark instead of from midnight.
+
+A watermark is only trusted while the table still holds the commit it tells of, and the partition has the same tags;
+otherwise the whole day is read. The windows of one run end at one instant and are committed together, so that a run
+makes one commit however many partitions there are. Windows of more than an hour, after an outage or without a
+watermark, are committed one by one after the others, so that a run that is stopped has not read them for nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+from pi_dagster.ingest.errors import IngestError
+from pi_dagster.ingest.report import WindowReport
+from pi_dagster.ingest.tags import TagList
+from pi_dagster.ingest.timeseries import Outcome, Partition, PartitionLoad, Planner, loads_in_turn, run_in_turn
+from pi_dagster.ingest.window import Window
+from pi_dagster.lake import Lake, NewRows, PartitionWindow, TimeseriesTable
+from pi_dagster.lake.errors import LakeError
+from pi_dagster.piwebapi import PIWebAPIError, PIWebAPISource
+from pi_dagster.site import Site
+
+_COMMITTED_ALONE = timedelta(hours=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watermark:
+    """Up to where a partition was complete at its last load, and what must still hold for that to be trusted."""
+
+    instant: datetime
+    complete: bool
+    """The partition holds its day to the end."""
+    table_version: int
+    """The commit of that load,"""
+    run_id: str
+    """and the run that made it."""
+    tags_digest: str
+    """Another one when a tag joined the partition or left it."""
+
+    @classmethod
+    def of(cls, report: WindowReport, run_id: str) -> Watermark:
+        """The watermark that a load leaves."""
+        return cls(
+            instant=report.watermark,
+            complete=report.complete,
+            table_version=report.table_version,
+            run_id=run_id,
+            tags_digest=report.tags_digest,
+        )
+
+
+def load_tail(
+    site: Site,
+    source: PIWebAPISource,
+    lake: Lake,
+    partitions: Sequence[Partition],
+    *,
+    watermarks: Mapping[Partition, Watermark],
+    run_id: str,
+    goes_on_after: tuple[type[Exception], ...],
+) -> Iterator[Outcome]:
+    """Bring partitions forward to the server's clock minus the lag, and finish those of the day before.
+
+    Partitions of the day before are read to their end when a tail had begun them; it is theirs until the day settles.
+
+    Args:
+        site: the settings.
+        source: the server to read.
+        lake: where pi_points and pi_timeseries are.
+        partitions: of the day that is under way, in the same order every time.
+        watermarks: what their last loads, and those of the day before, left.
+        run_id: kept in the commits' metadata.
+        goes_on_after: errors of one partition that say nothing about the next one; after any other the rest is left,
+            and what has been read by then is committed.
+
+    Yields:
+        Each partition that was tried, with its report, once committed, or its error.
+
+    Raises:
+        IngestError, LakeError, PIWebAPIError: before anything was tried.
+    """
+    server_now = source.server_time()
+    tags = TagList(site, lake)
+    trusted = _trusted(watermarks, TimeseriesTable.open(lake), tags)
+    begun = {partition for partition in trusted if not watermarks[partition].complete}
+    settle = timedelta(hours=site.settle_hours)
+    wanted = [
+        *partitions,
+        *(
+            (_day_before(day), group)
+            for day, group in partitions
+            if (_day_before(day), group) in begun and server_now < Window.of_day(day).start + settle
+        ),
+    ]
+    planner = Planner(site, source, tags, server_now=server_now, watermarks=trusted)
+    alone = {
+        (day, group)
+        for day, group in wanted
+        if server_now - trusted.get((day, group), Window.of_day(day).start) > _COMMITTED_ALONE
+    }
+    together = [partition for partition in wanted if partition not in alone]
+    for partition, outcome in _run_together(
+        TimeseriesTable.open(lake),
+        loads_in_turn(site, source, lake, together, planner, run_id=run_id),
+        commit_info={"site": site.name, "run_id": run_id},
+        goes_on_after=goes_on_after,
+    ):
+        yield partition, outcome
+        if isinstance(outcome, Exception) and not isinstance(outcome, goes_on_after):
+            return
+    yield from run_in_turn(
+        loads_in_turn(site, source, lake, sorted(alone), planner, run_id=run_id), goes_on_after=goes_on_after
+    )
+
+
+def _trusted(
+    watermarks: Mapping[Partition, Watermark], table: TimeseriesTable, tags: TagList
+) -> dict[Partition, datetime]:
+    """The watermarks that still hold."""
+    if not watermarks:
+        return {}
+    commits = table.own_commits_since(min(watermark.table_version for watermark in watermarks.values()))
+    trusted: dict[Partition, datetime] = {}
+    for (day, tag_group), watermark in watermarks.items():
+        commit = commits.get(watermark.table_version, {})
+        if commit.get("run_id") == watermark.run_id and _digest(tags, tag_group) == watermark.tags_digest:
+            trusted[day, tag_group] = watermark.instant
+    return trusted
+
+
+def _digest(tags: TagList, tag_group: str) -> str | None:
+    try:
+        return tags.of(tag_group).digest
+    except IngestError:
+        # Its load will tell.
+        return None
+
+
+def _day_before(day: date) -> date:
+    return day - timedelta(days=1)
+
+
+def _run_together(
+    table: TimeseriesTable,
+    loads: Iterator[PartitionLoad],
+    *,
+    commit_info: Mapping[str, str],
+    goes_on_after: tuple[type[Exception], ...],
+) -> Iterator[Outcome]:
+    """Run loads with one commit for all that succeed."""
+    written: dict[Partition, PartitionLoad] = {}
+    failed: dict[Partition, Exception] = {}
+
+    def new_rows() -> Iterator[NewRows]:
+        for load in loads:
+            written[load.partition] = load
+            yield load.new_rows()
+            load.has_been_written()
+            if not isinstance(failed.get(load.partition), (*goes_on_after, type(None))):
+                return
+
+    def leave_out(window: PartitionWindow, error: Exception) -> bool:
+        if not isinstance(error, (IngestError, PIWebAPIError)):
+            return False
+        failed[window.partition] = error
+        return True
+
+    try:
+        commits = table.replace_windows(new_rows(), commit_info=commit_info, leave_out=leave_out)
+    except LakeError as error:
+        if not written:
+            raise
+        # The commit is one for all, so the last of them stands for all.
+        failed[next(reversed(written))] = error
+        commits = {}
+    for window, commit in commits.items():
+        yield window.partition, written[window.partition].report(commit)
+    yield from failed.items()
