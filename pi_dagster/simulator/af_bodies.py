@@ -29,6 +29,7 @@ from pi_dagster.simulator.af_stencil import Stencil, Texts, listed
 from pi_dagster.simulator.af_webids import (
     attribute_template_path,
     category_id_of,
+    category_path,
     enumeration_set_id,
     enumeration_set_path,
     enumeration_value,
@@ -78,6 +79,13 @@ def element_owner(database: AssetDatabase, number: int, *, all_paths: bool = Fal
     """An element as the owner of its attributes."""
     paths = database.element_paths(number) if all_paths else [database.element_path(number)]
     return Owner("E", database.element(number).id, tuple(paths), database)
+
+
+def point_of(archive: Archive, attribute: Attribute) -> Point | None:
+    """The tag an attribute refers to; None where it refers to none, or to one that does not exist."""
+    if isinstance(attribute.tag, str):
+        return archive.point_by_name(attribute.tag) if attribute.tag else None
+    return attribute.tag
 
 
 class Bodies:
@@ -234,7 +242,7 @@ class Bodies:
 
     def attribute(self, owner: Owner, attribute: Attribute) -> dict[str, object]:
         """The vendor's `Attribute`, of an element or an event frame."""
-        point = self.point_of(attribute)
+        point = point_of(self._archive, attribute)
         texts = self._attribute_texts(owner, attribute, point)
         return self._attribute(owner, attribute.placed, point is not None, texts)
 
@@ -243,7 +251,7 @@ class Bodies:
         stencils: dict[object, tuple[Stencil, PlacedAttribute]] = {}
         parts = []
         for owner, attribute in found:
-            placed, point = attribute.placed, self.point_of(attribute)
+            placed, point = attribute.placed, point_of(self._archive, attribute)
             kind = (id(placed), owner.kind, owner.database.id, point is not None)
             texts = self._attribute_texts(owner, attribute, point)
             if kind not in stencils:
@@ -252,12 +260,6 @@ class Bodies:
                 stencils[kind] = (Stencil(build, texts, selected), placed)
             parts.append(stencils[kind][0].filled(texts))
         return listed(parts)
-
-    def point_of(self, attribute: Attribute) -> Point | None:
-        """The tag an attribute refers to; None where it refers to none, or to one that does not exist."""
-        if isinstance(attribute.tag, str):
-            return self._archive.point_by_name(attribute.tag) if attribute.tag else None
-        return attribute.tag
 
     def config_string(self, attribute: Attribute, point: Point | None) -> str:
         """The configuration of an attribute's data reference; a PI point's names the tag."""
@@ -490,8 +492,7 @@ class Bodies:
 
     def category(self, database: AssetDatabase, name: str, *, of_attributes: bool) -> dict[str, object]:
         """The vendor's `ElementCategory` or `AttributeCategory`."""
-        collection = "AttributeCategories" if of_attributes else "ElementCategories"
-        path = rf"{database.path}\{collection}[{name}]"
+        path = category_path(database, name, of_attributes=of_attributes)
         category_id = category_id_of(database, name, of_attributes=of_attributes)
         web_id = self.web_id("AC" if of_attributes else "EC", path, category_id)
         return {
@@ -501,7 +502,7 @@ class Bodies:
             "Description": "",
             "Path": path,
             "Links": {
-                "Self": self._link(collection.lower(), web_id),
+                "Self": self._link("attributecategories" if of_attributes else "elementcategories", web_id),
                 "Database": self._link("assetdatabases", self._database_web_id(database)),
             },
         }

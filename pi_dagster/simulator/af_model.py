@@ -96,7 +96,6 @@ class ElementTemplate:
     """A template of elements or of event frames; `base` is the name of the one it is derived from."""
 
     name: str
-    id: UUID
     description: str = ""
     base: str = ""
     instance_type: Literal["Element", "EventFrame"] = "Element"
@@ -106,6 +105,11 @@ class ElementTemplate:
     severity: str = "None"
     can_be_acknowledged: bool = False
     allow_element_to_extend: bool = False
+
+    @property
+    def id(self) -> UUID:
+        """Its id, which follows from its name."""
+        return uuid.uuid5(ASSET_SERVER_ID, f"template {self.name}")
 
 
 class PlacedAttribute(NamedTuple):
@@ -193,8 +197,7 @@ def path_steps(path: str) -> tuple[list[str], list[str]]:
 class AssetDatabase(ABC):
     """An AF database, as requests read it. Elements are numbers; those of deleted elements are not used again.
 
-    `version` grows with every change, so that what was found in it can be kept. `element_templates` are all templates
-    by name, those of event frames as well.
+    `element_templates` are all templates by name, those of event frames as well.
     """
 
     def __init__(
@@ -214,7 +217,6 @@ class AssetDatabase(ABC):
         self.enumeration_sets = tuple(enumeration_sets)
         self.element_categories = tuple(element_categories)
         self.attribute_categories = tuple(attribute_categories)
-        self.version = 0
         self._template_attributes: dict[str, tuple[PlacedAttribute, ...]] = {"": ()}
 
     @property
@@ -247,7 +249,7 @@ class AssetDatabase(ABC):
         """One of an element's attributes with what it refers to or holds."""
 
     def snapshot(self) -> AssetDatabase:
-        """The database as it is now, which no change reaches."""
+        """The database as it is now, which no change reaches; the same object until there is a change."""
         return self
 
     def attributes(self, number: int) -> list[Attribute]:
@@ -270,11 +272,15 @@ class AssetDatabase(ABC):
 
     def is_from_template(self, template_name: str, wanted: str) -> bool:
         """Whether a template is the wanted one or derived from it, whatever the case of its name."""
+        return wanted.upper() in map(str.upper, self.template_line(template_name))
+
+    def template_line(self, template_name: str) -> list[str]:
+        """The names of a template and of those it is derived from, the nearest first."""
+        line = []
         while template := self.element_templates.get(template_name):
-            if template.name.upper() == wanted.upper():
-                return True
+            line.append(template.name)
             template_name = template.base
-        return False
+        return line
 
     def element_path(self, number: int) -> str:
         r"""The primary path, `\\SERVER\DATABASE\PARENT\ELEMENT`."""

@@ -28,7 +28,6 @@ class ReadableDatabase(AssetDatabase):
             element_categories=whole.element_categories,
             attribute_categories=whole.attribute_categories,
         )
-        self.version = whole.version
         self._whole = whole
         self._forbidden = {number for element_id in forbidden if (number := whole.number_of(element_id)) is not None}
         self._is_readable: dict[int | None, bool] = {None: True}
@@ -120,33 +119,27 @@ class AssetServer:
 
     def readable(self) -> list[AssetDatabase]:
         """What clients may read, as of now."""
-        return list(self._read().values())
+        return list(self._readable([database.snapshot() for database in self._databases.values()]).values())
 
-    def seen_by(self, user: str | None, *, fresh: bool) -> Mapping[UUID, AssetDatabase]:
+    def seen_by(self, user: str | None, *, max_age: float | None = None) -> Mapping[UUID, AssetDatabase]:
         """The databases by id as a user's cache has them.
 
         Args:
             user: whose cache; None is anonymous.
-            fresh: refresh it first, as `Cache-Control: no-cache` asks for.
+            max_age: seconds it may be old, where the request says so; 0 for `Cache-Control: no-cache`.
         """
         now = self._now()
+        allowed = self._cache_seconds if max_age is None else max_age
         with self._lock:
+            snapshots = [database.snapshot() for database in self._databases.values()]
+            state = (self._forbidden, *snapshots)
             seen = self._seen.get(user)
-            held = [(database, database.version) for database in self._databases.values()]
-            state = (self._forbidden, *held)
-            outdated = seen is not None and seen.of != state
-            expired = seen is not None and now - seen.since >= self._cache_seconds * TICKS_PER_SECOND
-            if seen is None or (outdated and (fresh or expired)):
-                seen = self._seen[user] = _Seen(now, state, self._read())
-            elif expired or fresh:
-                seen.since = now
+            if seen is None or now - seen.since >= allowed * TICKS_PER_SECOND:
+                databases = seen.databases if seen and seen.of == state else self._readable(snapshots)
+                seen = self._seen[user] = _Seen(now, state, databases)
             return seen.databases
 
-    def _read(self) -> dict[UUID, AssetDatabase]:
+    def _readable(self, snapshots: Sequence[AssetDatabase]) -> dict[UUID, AssetDatabase]:
         forbidden = self._forbidden
-        readable: dict[UUID, AssetDatabase] = {}
-        for database in self._databases.values():
-            if database.id not in forbidden:
-                snapshot = database.snapshot()
-                readable[database.id] = ReadableDatabase(snapshot, forbidden) if forbidden else snapshot
-        return readable
+        readable = (database for database in snapshots if database.id not in forbidden)
+        return {database.id: ReadableDatabase(database, forbidden) if forbidden else database for database in readable}

@@ -8,7 +8,6 @@ tree.rename(site, "Site 2")
 
 from __future__ import annotations
 
-import copy
 import threading
 import uuid
 from collections.abc import Mapping, Sequence
@@ -41,6 +40,7 @@ class TreeDatabase(AssetDatabase):
         self._tags: dict[tuple[int, str], str] = {}
         self._values: dict[tuple[int, str], object] = {}
         self._last = -1
+        self._frozen: TreeDatabase | None = None
 
     def children(self, number: int | None) -> Sequence[int]:
         """The elements below one, in the order they were put there."""
@@ -69,13 +69,15 @@ class TreeDatabase(AssetDatabase):
         return Attribute(placed, tag, self._values.get(key, placed.template.value))
 
     def snapshot(self) -> TreeDatabase:
-        """The tree as it is now, which no change reaches."""
+        """The tree as it is now, which no change reaches; the same object until there is a change."""
         with self._lock:
-            frozen = copy.copy(self)
-            frozen.element_templates = dict(self.element_templates)
-            for name in ("_elements", "_numbers", "_children", "_parents", "_placed", "_tags", "_values"):
-                setattr(frozen, name, dict(getattr(self, name)))
-        return frozen
+            if self._frozen is None:
+                frozen = TreeDatabase.__new__(TreeDatabase)
+                frozen.__dict__.update(self.__dict__)
+                for name in ("_elements", "_numbers", "_children", "_parents", "_placed", "_tags", "_values"):
+                    setattr(frozen, name, dict(getattr(self, name)))
+                self._frozen = frozen._frozen = frozen
+            return self._frozen
 
     def add(
         self,
@@ -135,7 +137,7 @@ class TreeDatabase(AssetDatabase):
             number = self._numbers[element_id]
             self._elements[number] = self._elements[number]._replace(**fields)
             self._place(number)
-            self.version += 1
+            self._frozen = None
 
     def rename(self, element_id: UUID, name: str) -> None:
         """Give an element another name; its id stays."""
@@ -180,19 +182,19 @@ class TreeDatabase(AssetDatabase):
             number = self._numbers[element_id]
             self._own[number] = tuple(own for own in self._own[number] if own.name != name)
             self._place(number)
-            self.version += 1
+            self._frozen = None
 
     def set_tag(self, element_id: UUID, attribute: str, tag: str) -> None:
         """Let a PI Point attribute, `Name` or `Name|Nested`, refer to another tag."""
         with self._lock:
             self._tags[self._numbers[element_id], attribute] = tag
-            self.version += 1
+            self._frozen = None
 
     def set_value(self, element_id: UUID, attribute: str, value: object) -> None:
         """Let a static attribute, `Name` or `Name|Nested`, hold another value."""
         with self._lock:
             self._values[self._numbers[element_id], attribute] = value
-            self.version += 1
+            self._frozen = None
 
     def _place(self, number: int) -> None:
         element, own = self._elements[number], self._own[number]
@@ -202,9 +204,9 @@ class TreeDatabase(AssetDatabase):
     def _hold(self, parent: int | None, number: int) -> None:
         self._children[parent] = (*self._children[parent], number)
         self._parents[number] = (*self._parents[number], parent)
-        self.version += 1
+        self._frozen = None
 
     def _let_go(self, parent: int | None, number: int) -> None:
         self._children[parent] = tuple(child for child in self._children[parent] if child != number)
         self._parents[number] = tuple(above for above in self._parents[number] if above != parent)
-        self.version += 1
+        self._frozen = None

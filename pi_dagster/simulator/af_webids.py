@@ -48,6 +48,11 @@ def enumeration_value_id(database: AssetDatabase, enumeration_set: EnumerationSe
     return uuid.uuid5(enumeration_set_id(database, enumeration_set), f"{value.value} {value.name}")
 
 
+def category_path(database: AssetDatabase, name: str, *, of_attributes: bool) -> str:
+    r"""`\\SERVER\DB\ElementCategories[NAME]` or `\\SERVER\DB\AttributeCategories[NAME]`."""
+    return rf"{database.path}\{'Attribute' if of_attributes else 'Element'}Categories[{name}]"
+
+
 def category_id_of(database: AssetDatabase, name: str, *, of_attributes: bool) -> UUID:
     """The id of a category."""
     return uuid.uuid5(database.id, f"{'attribute' if of_attributes else 'element'} category {name}")

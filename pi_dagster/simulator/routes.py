@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
-from pi_dagster.simulator import batch, dataservers, point_routes, streams, streamsets, system, writes
+from pi_dagster.simulator import (
+    af_attribute_routes,
+    af_database_routes,
+    af_element_routes,
+    batch,
+    dataservers,
+    event_frame_routes,
+    point_routes,
+    streams,
+    streamsets,
+    system,
+    writes,
+)
 
 ROUTES = (
     *system.ROUTES,
     *dataservers.ROUTES,
     *point_routes.ROUTES,
+    *af_database_routes.ROUTES,
+    *af_element_routes.ROUTES,
+    *af_attribute_routes.ROUTES,
+    *event_frame_routes.ROUTES,
     *streams.ROUTES,
     *streamsets.ROUTES,
     *writes.ROUTES,

@@ -12,7 +12,7 @@ import asyncio
 import socket
 import threading
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -28,14 +28,16 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from pi_dagster.simulator.admin import admin_app
+from pi_dagster.simulator.af_model import AssetDatabase
+from pi_dagster.simulator.af_server import AssetServer
 from pi_dagster.simulator.archive import Archive
 from pi_dagster.simulator.calls import Answer, Call, RefusedError
+from pi_dagster.simulator.event_frames import EventFrameStore
 from pi_dagster.simulator.faults import BEFORE_ROUTING, ON_THE_WIRE, FaultKind, Faults
 from pi_dagster.simulator.limits import RateLimiter, check_csrf, logged_in_user, url_refusal
 from pi_dagster.simulator.routes import ROUTES
 from pi_dagster.simulator.service import Service, named_streams
 from pi_dagster.simulator.settings import SimulatorSettings
-from pi_dagster.simulator.units import PlantUnits
 
 BASE_PATH = "/piwebapi"
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -248,16 +250,18 @@ class RunningSimulator:
         admin_url: base URL of the admin door, None where it is shut.
         archive: the archive it serves; may be changed while it runs.
         faults: the faults in force; may be changed while it runs.
-        units: the plant's units, which it serves as AF elements.
+        assets: the AF server beside it; its databases may be changed while it runs.
+        event_frames: the event frames of that server; may be changed while it runs.
         requests: what was asked of it.
     """
 
     def __init__(self, simulator: Simulator, *, host: str, port: int, admin_port: int | None) -> None:
-        service = Service(simulator.archive, simulator.settings, ROUTES)
+        service = Service(simulator.archive, simulator.settings, ROUTES, simulator.assets, simulator.event_frames)
         api = WebApi(service)
         self.archive: Archive = simulator.archive
         self.faults: Faults = service.faults
-        self.units: PlantUnits = service.units
+        self.assets: AssetServer = service.assets
+        self.event_frames: EventFrameStore = service.event_frames
         self.requests: RequestLog = api.requests
         self._servers: list[_Server] = []
         self._sockets: list[socket.socket] = []
@@ -327,10 +331,21 @@ class Simulator:
     Args:
         archive: the Data Archive behind it.
         settings: how it behaves; the default is a default installation that asks for no login.
+        assets: its AF databases; None is the one that follows from the archive's tags.
+        event_frames: the event frames in them; None is those that follow from the archive.
     """
 
-    def __init__(self, *, archive: Archive, settings: SimulatorSettings | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        archive: Archive,
+        settings: SimulatorSettings | None = None,
+        assets: Sequence[AssetDatabase] | None = None,
+        event_frames: EventFrameStore | None = None,
+    ) -> None:
         self.archive = archive
+        self.assets = assets
+        self.event_frames = event_frames
         self.settings = settings or SimulatorSettings()
 
     def serve(self, *, host: str = "127.0.0.1", port: int = 0, admin_port: int | None = None) -> RunningSimulator:

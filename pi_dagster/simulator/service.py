@@ -14,8 +14,13 @@ from datetime import tzinfo
 from typing import Any
 from urllib.parse import unquote
 
+from pi_dagster.simulator.af_model import AssetDatabase
+from pi_dagster.simulator.af_server import AssetServer
+from pi_dagster.simulator.af_tags import database_of
 from pi_dagster.simulator.archive import Archive, Ticks
 from pi_dagster.simulator.calls import Answer, Call, RefusedError, Reply
+from pi_dagster.simulator.event_frame_experiments import event_frames_of
+from pi_dagster.simulator.event_frames import EventFrameStore
 from pi_dagster.simulator.faults import (
     ABOUT_VALUES,
     BEFORE_ROUTING,
@@ -29,7 +34,6 @@ from pi_dagster.simulator.faults import (
 )
 from pi_dagster.simulator.settings import SimulatorSettings
 from pi_dagster.simulator.timestrings import InvalidTimeError, parse_time, time_zone
-from pi_dagster.simulator.units import PlantUnits
 from pi_dagster.webid import WebId
 
 Handler = Callable[["Service", Call], "object | Awaitable[object]"]
@@ -63,13 +67,24 @@ class Service:
         archive: the Data Archive behind it.
         settings: how it behaves.
         routes: what it serves; the first that matches answers.
+        assets: the AF databases; None is the one that follows from the archive's tags.
+        event_frames: the event frames in them; None is those that follow from the archive.
     """
 
-    def __init__(self, archive: Archive, settings: SimulatorSettings, routes: Sequence[Route]) -> None:
+    def __init__(
+        self,
+        archive: Archive,
+        settings: SimulatorSettings,
+        routes: Sequence[Route],
+        assets: Sequence[AssetDatabase] | None = None,
+        event_frames: EventFrameStore | None = None,
+    ) -> None:
         self.archive = archive
         self.settings = settings
         self.faults = Faults()
-        self.units = PlantUnits(archive)
+        databases = [database_of(archive)] if assets is None else assets
+        self.assets = AssetServer(databases, now=settings.now, cache_seconds=settings.af_cache_seconds)
+        self.event_frames = event_frames_of(archive, databases) if event_frames is None else event_frames
         self.started = settings.now()
         self._routes = [(route, route.pattern) for route in routes]
 

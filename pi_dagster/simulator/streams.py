@@ -14,6 +14,10 @@ from typing import Any, cast
 
 import msgspec
 
+from pi_dagster.simulator.af_bodies import Owner, point_of
+from pi_dagster.simulator.af_lookup import find_attribute
+from pi_dagster.simulator.af_model import ASSET_SERVER_ID, Attribute
+from pi_dagster.simulator.af_webids import enumeration_value
 from pi_dagster.simulator.archive import ANNOTATED, MAX_TICKS, Events, Ticks, iso_timestamp
 from pi_dagster.simulator.calls import Call, RefusedError
 from pi_dagster.simulator.encoding import TIMED_VALUE_FIELDS, encode_events
@@ -39,20 +43,31 @@ from pi_dagster.simulator.summaries import (
     wanted_types,
 )
 from pi_dagster.simulator.timestrings import Interval
-from pi_dagster.webid import WebId, point_webid
+from pi_dagster.webid import WebId, object_webid, point_webid
 
 Reader = Callable[[Point], "dict[str, object] | object"]
 
 
 @dataclass(frozen=True)
+class HeldValue:
+    """What an attribute without a tag holds. `at` is its instant; a static attribute has the first of all."""
+
+    value: object
+    units: str
+    at: Ticks = 0
+    is_good: bool = True
+
+
+@dataclass(frozen=True)
 class Stream:
-    """Something with values over time: a point, or an attribute that refers to one."""
+    """Something with values: a point, or an attribute that refers to one, or one that holds a value itself."""
 
     web_id: WebId
     name: str
     path: str
     controller: str
-    point: Point
+    point: Point | None
+    held: HeldValue | None = None
 
 
 @dataclass(frozen=True)
@@ -61,16 +76,18 @@ class Verb:
 
     `reader` is called once a request: it checks the parameters and returns what reads each stream. It gets the
     fields that are selected of a value, None where no values are, and the number of streams. `is_single` verbs
-    read one value of a stream, the others a list. `sorts_streams` says whether streamsets can be put in order.
+    read one value of a stream, the others a list. `sorts_streams` says whether streamsets can be put in order,
+    `reads_held` whether streams without a tag have such values.
     """
 
     name: str
     reader: Callable[[Service, Call, SelectedFields | None, int], Reader]
     is_single: bool = False
     sorts_streams: bool = True
+    reads_held: bool = False
 
 
-def find_stream(service: Service, text: str) -> Stream:
+def find_stream(service: Service, call: Call, text: str) -> Stream:
     """The stream a WebID names. A Full WebID is taken by its ids first, by its path where those are gone.
 
     Raises:
@@ -78,12 +95,39 @@ def find_stream(service: Service, text: str) -> Stream:
     """
     web_id = service.parse_web_id(text, "DP", "Ab")
     if web_id.marker == "Ab":
-        attribute = service.units.attribute(web_id)
-        if attribute is None:
-            raise service.not_found("attribute")
-        return Stream(attribute.web_id, attribute.name, attribute.path, "attributes", attribute.point)
+        found = find_attribute(service, call, web_id)
+        return attribute_stream(service, found.owner, found.attribute)
     point = find_point(service, web_id)
     return Stream(point_web_id(service, point), point.name, point_path(service, point), "points", point)
+
+
+def attribute_stream(service: Service, owner: Owner, attribute: Attribute) -> Stream:
+    """The values of an attribute of an element or event frame: its tag's, or the one that it holds itself."""
+    placed = attribute.placed
+    path = f"{owner.paths[0]}|{placed.path}"
+    web_id = object_webid("Ab", (ASSET_SERVER_ID, owner.id, placed.id), path, owner.kind)
+    point = point_of(service.archive, attribute)
+    held = None
+    if point is None:
+        now = service.settings.now()
+        value = enumeration_value(owner.database, placed.template.type_qualifier, attribute.value)
+        held = HeldValue(value, placed.template.units_abbreviation, at=now if placed.template.data_reference else 0)
+        if attribute.tag is not None:
+            held = HeldValue({"Errors": [f"PI Point not found '{attribute.tag}'."]}, "", at=now, is_good=False)
+    return Stream(web_id, placed.template.name, path, "attributes", point, held)
+
+
+def held_value(service: Service, held: HeldValue) -> dict[str, object]:
+    """What an attribute holds as the vendor's `TimedValue`."""
+    value = {
+        "Timestamp": iso_timestamp(held.at),
+        "Value": held.value,
+        "UnitsAbbreviation": held.units,
+        "Good": held.is_good,
+        "Questionable": False,
+        "Substituted": False,
+    }
+    return {**value, "Annotated": False} if service.settings.prints_annotated else value
 
 
 def find_point(service: Service, web_id: WebId) -> Point:
@@ -380,14 +424,18 @@ VERBS = (
     Verb("interpolated", _interpolated),
     Verb("plot", _plot),
     Verb("summary", _summary, sorts_streams=False),
-    Verb("value", _current, is_single=True),
-    Verb("end", _end, is_single=True),
+    Verb("value", _current, is_single=True, reads_held=True),
+    Verb("end", _end, is_single=True, reads_held=True),
 )
 
 
 def _read_stream(verb: Verb) -> Callable[[Service, Call], object]:
     def handler(service: Service, call: Call) -> object:
-        stream = find_stream(service, call.params["webId"])
+        stream = find_stream(service, call, call.params["webId"])
+        if stream.point is None:
+            if stream.held is None or not verb.reads_held:
+                raise RefusedError(409, "The data reference of the attribute does not support this method.")
+            return held_value(service, stream.held)
         wanted = call.query.text("desiredUnits") if verb.name != "summary" else None
         if wanted is not None and wanted != stream.point.engineering_units:
             raise RefusedError(409, f"The values cannot be converted to the units '{wanted}'.")

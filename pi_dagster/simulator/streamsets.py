@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import cast
 
-from pi_dagster.simulator.archive import name_pattern
+from pi_dagster.simulator.af_attribute_routes import wanted_attributes
+from pi_dagster.simulator.af_bodies import element_owner
+from pi_dagster.simulator.af_lookup import find_attribute, find_element
 from pi_dagster.simulator.calls import Call, RefusedError
+from pi_dagster.simulator.selected_fields import SelectedFields
 from pi_dagster.simulator.service import Route, Service
-from pi_dagster.simulator.streams import VERBS, Stream, Verb, find_stream
+from pi_dagster.simulator.streams import VERBS, Stream, Verb, attribute_stream, find_stream, held_value
 
 
 def _head(service: Service, call: Call, stream: Stream) -> dict[str, object]:
@@ -40,17 +43,22 @@ def _items(service: Service, call: Call, verb: Verb, streams: list[Stream], want
     read = verb.reader(service, call, selected, wanted)
     items: list[object] = []
     for stream in _sorted(call, streams) if verb.sorts_streams else streams:
-        result = read(stream.point)
+        result = read(stream.point) if stream.point is not None else _held(service, stream, selected)
         values = {"Value": result} if verb.is_single else cast("dict[str, object]", result)
         items.append({**_head(service, call, stream), **values})
     return items
+
+
+def _held(service: Service, stream: Stream, selected: SelectedFields | None) -> object:
+    assert stream.held is not None
+    return (selected or SelectedFields()).prune(held_value(service, stream.held))
 
 
 def _read_listed(verb: Verb) -> Callable[[Service, Call], object]:
     def handler(service: Service, call: Call) -> object:
         call.query.required("webId")
         web_ids = call.query.all("webId")
-        found = [_find_or_refusal(service, web_id) for web_id in web_ids]
+        found = [_find_or_refusal(service, call, verb, web_id) for web_id in web_ids]
         items = _items(service, call, verb, [s for s in found if isinstance(s, Stream)], len(web_ids))
         if service.settings.bad_stream_in_set == "error":
             values: dict[str, object] = {"Value": None} if verb.is_single else {"Items": []}
@@ -64,33 +72,43 @@ def _read_listed(verb: Verb) -> Callable[[Service, Call], object]:
     return handler
 
 
-def _find_or_refusal(service: Service, web_id: str) -> Stream | RefusedError:
+def _find_or_refusal(service: Service, call: Call, verb: Verb, web_id: str) -> Stream | RefusedError:
     try:
-        return find_stream(service, web_id)
+        stream = find_stream(service, call, web_id)
+        if stream.point is None and not verb.reads_held:
+            raise RefusedError(
+                409, f"The data reference of the attribute '{stream.path}' does not support this method."
+            )
+        return stream
     except RefusedError as refusal:
         if service.settings.bad_stream_in_set == "fail":
             raise
         return refusal
 
 
-def _read_element(verb: Verb) -> Callable[[Service, Call], object]:
+def _read_owner(verb: Verb) -> Callable[[Service, Call], object]:
     def handler(service: Service, call: Call) -> object:
-        unit = service.units.unit(service.parse_web_id(call.params["webId"], "Em"))
-        if unit is None:
-            raise service.not_found("element")
-        streams = [Stream(a.web_id, a.name, a.path, "attributes", a.point) for a in service.units.attributes(unit)]
-        name_filter = call.query.text("nameFilter")
-        if name_filter is not None:
-            matches = name_pattern(name_filter).match
-            streams = [stream for stream in streams if matches(stream.name)]
-        if call.query.text("categoryName") or call.query.text("templateName"):
-            streams = []  # the units' attributes have neither
+        streams = _streams_below(service, call)
+        if not verb.reads_held:
+            streams = [stream for stream in streams if stream.point is not None]
         return {"Links": {}, "Items": _items(service, call, verb, streams, len(streams))}
 
     return handler
 
 
+def _streams_below(service: Service, call: Call) -> list[Stream]:
+    """The streams of an element's attributes, or of those nested in an attribute."""
+    web_id = service.parse_web_id(call.params["webId"], "Em", "Ab")
+    if web_id.marker == "Em":
+        database, number = find_element(service, call, web_id)
+        owner, attributes, above = element_owner(database, number), database.attributes(number), None
+    else:
+        found = find_attribute(service, call, web_id)
+        owner, attributes, above = found.owner, found.database.attributes(found.number), found.attribute.placed
+    return [attribute_stream(service, owner, found) for found in wanted_attributes(call, owner, attributes, above)]
+
+
 ROUTES = (
     *(Route("GET", f"streamsets/{verb.name}", _read_listed(verb)) for verb in VERBS),
-    *(Route("GET", f"streamsets/{{webId}}/{verb.name}", _read_element(verb)) for verb in VERBS),
+    *(Route("GET", f"streamsets/{{webId}}/{verb.name}", _read_owner(verb)) for verb in VERBS),
 )

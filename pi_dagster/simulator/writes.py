@@ -116,9 +116,16 @@ def _list(body: object) -> list[Any]:
     return body
 
 
+def _point(service: Service, call: Call, text: str) -> Point:
+    point = find_stream(service, call, text).point
+    if point is None:
+        raise RefusedError(409, "The data reference of the attribute does not support writing.")
+    return point
+
+
 def update_value(service: Service, call: Call) -> object:
     """`POST /streams/{webId}/value`: 204 done, 202 left to the buffer."""
-    point = find_stream(service, call.params["webId"]).point
+    point = _point(service, call, call.params["webId"])
     (substatus,) = write_events(service, point, [call.json()], _option(call))
     if substatus["Substatus"] != 204:
         raise RefusedError(int(str(substatus["Substatus"])), str(substatus["Message"]))
@@ -127,7 +134,7 @@ def update_value(service: Service, call: Call) -> object:
 
 def update_values(service: Service, call: Call) -> object:
     """`POST /streams/{webId}/recorded`: 204 done, 207 with a substatus for each value where some failed."""
-    point = find_stream(service, call.params["webId"]).point
+    point = _point(service, call, call.params["webId"])
     values = _list(call.json())
     service.within_limit("values", len(values))
     substatuses = write_events(service, point, values, _option(call))
@@ -145,7 +152,7 @@ def _update_set(service: Service, call: Call, *, many: bool) -> object:
             raise RefusedError(400, "Each stream must be an object with a WebId and its values.")
         values = _list(entry.get("Items")) if many else [entry.get("Value")]
         try:
-            point = find_stream(service, str(entry.get("WebId", ""))).point
+            point = _point(service, call, str(entry.get("WebId", "")))
             substatuses = write_events(service, point, values, option)
         except RefusedError as refusal:
             substatuses = [{"Substatus": refusal.status, "Message": "; ".join(refusal.errors)}] * len(values)
