@@ -5,9 +5,12 @@ from __future__ import annotations
 import dagster as dg
 
 from pi_dagster.assets.archive import build_pi_archive
+from pi_dagster.assets.event_frames import build_pi_event_frames
 from pi_dagster.assets.points import build_pi_points
 from pi_dagster.assets.timeseries import build_pi_timeseries
+from pi_dagster.automation.event_frames import build_event_frame_sensor, build_event_frames_schedule
 from pi_dagster.automation.schedules import build_points_schedule, build_timeseries_schedule
+from pi_dagster.lake.schemas import PI_ASSET_HIERARCHY
 from pi_dagster.resources import SiteResources
 from pi_dagster.site import Site
 
@@ -23,7 +26,7 @@ def build_pi_definitions(site: Site) -> dg.Definitions:
     points = build_pi_points(site, resources, archive=archive)
     timeseries = build_pi_timeseries(site, resources, archive=archive, points=points)
     prefix = "".join(f"{part}_" for part in site.asset_key_prefix)
-    return dg.Definitions(
+    definitions = dg.Definitions(
         assets=[archive, points, timeseries],
         jobs=[
             dg.define_asset_job(
@@ -44,4 +47,32 @@ def build_pi_definitions(site: Site) -> dg.Definitions:
             build_timeseries_schedule(site, points, timeseries, name=f"{prefix}pi_timeseries_schedule"),
         ],
         resources=resources.definitions(site),
+    )
+    return (
+        dg.Definitions.merge(definitions, _event_frames(site, resources, prefix))
+        if site.asset_framework
+        else definitions
+    )
+
+
+def _event_frames(site: Site, resources: SiteResources, prefix: str) -> dg.Definitions:
+    hierarchy = dg.AssetKey([*site.asset_key_prefix, PI_ASSET_HIERARCHY.name])
+    event_frames = build_pi_event_frames(site, resources, upstream=[hierarchy])
+    job = f"{prefix}load_pi_event_frames"
+    return dg.Definitions(
+        assets=[event_frames],
+        jobs=[
+            dg.define_asset_job(
+                job,
+                selection=[event_frames],
+                executor_def=dg.in_process_executor,
+                description="Reads the event frames that start on the days you choose.",
+            )
+        ],
+        schedules=[
+            build_event_frames_schedule(site, event_frames, name=f"{prefix}pi_event_frames_schedule", job_name=job)
+        ],
+        sensors=[
+            build_event_frame_sensor(site, resources, event_frames, name=f"{prefix}pi_event_frame_sensor", job_name=job)
+        ],
     )

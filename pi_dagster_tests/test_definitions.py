@@ -32,10 +32,13 @@ def test_the_names_in_the_ui_do_not_change_by_accident(default_definitions: dg.D
         "pi_archive": [],
         "pi_points": ["pi_archive"],
         "pi_timeseries": ["pi_archive", "pi_points"],
+        "pi_event_frames": ["pi_asset_hierarchy"],
+        "pi_asset_hierarchy": [],
     }  # fmt: skip
     assert {name for name in repository.job_names if not name.startswith("__")} == {
         "load_pi_points",
         "load_pi_timeseries",
+        "load_pi_event_frames",
     }
     assert {
         schedule.name: (schedule.cron_schedule, schedule.execution_timezone, schedule.default_status.value)
@@ -43,7 +46,11 @@ def test_the_names_in_the_ui_do_not_change_by_accident(default_definitions: dg.D
     } == {
         "pi_points_schedule": ("15 0 * * *", "UTC", "STOPPED"),
         "pi_timeseries_schedule": ("*/5 * * * *", "UTC", "STOPPED"),
+        "pi_event_frames_schedule": ("30 0 * * *", "UTC", "STOPPED"),
     }
+    assert {
+        sensor.name: (sensor.minimum_interval_seconds, sensor.default_status.value) for sensor in repository.sensor_defs
+    } == {"pi_event_frame_sensor": (60, "STOPPED")}
     assert set(repository.get_top_level_resources()) == {"pi_server", "lake"}
     assert {graph.get(key).pools.pop() for key in graph.materializable_asset_keys} == {"pi_web_api_127_0_0_1_5450"}
 
@@ -61,7 +68,7 @@ def test_partitions_are_days_up_to_today_times_tag_groups(default_definitions: d
 
 
 def test_every_column_is_described(default_definitions: dg.Definitions) -> None:
-    for name in ("pi_points", "pi_timeseries"):
+    for name in ("pi_points", "pi_timeseries", "pi_event_frames"):
         spec = default_definitions.get_assets_def(name).get_asset_spec()
         columns = spec.metadata["dagster/column_schema"].schema.columns
         assert len(columns) >= 16

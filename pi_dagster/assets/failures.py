@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import dagster as dg
 
 from pi_dagster.assets.metadata import Metadata, failed_tags_table
-from pi_dagster.ingest.errors import IngestError, NoTagsError, TagsFailedError
+from pi_dagster.ingest.errors import FramesFailedError, IngestError, NoTagsError, TagsFailedError
 from pi_dagster.ingest.report import FailedTag
 from pi_dagster.lake.errors import LakeError, WindowConflictError
 from pi_dagster.piwebapi import errors as piwebapi
@@ -20,6 +20,7 @@ EXPECTED_ERRORS = (piwebapi.PIWebAPIError, IngestError, LakeError, SecretMissing
 
 PARTITION_ERRORS = (
     TagsFailedError,
+    FramesFailedError,
     NoTagsError,
     WindowConflictError,
     piwebapi.BrokenAnswerError,

@@ -12,8 +12,9 @@ from datetime import datetime, timezone
 import dagster as dg
 import pyarrow as pa
 
+from pi_dagster.automation.frame_days import FRAMES, FRAMES_DIGEST, FRAMES_TABLE_ID, OPEN_FRAMES_DIGEST
 from pi_dagster.automation.partitions import COMPLETE, FAILED_TAGS
-from pi_dagster.ingest.report import FailedTag, PointsReport, Traffic, WindowReport
+from pi_dagster.ingest.report import FailedFrame, FailedTag, FramesReport, PointsReport, Traffic, WindowReport
 from pi_dagster.lake.location import Lake
 from pi_dagster.lake.schemas import TableDefinition, column_descriptions
 from pi_dagster.site import LakeSettings
@@ -40,6 +41,10 @@ def table_metadata(table: TableDefinition, lake: LakeSettings) -> Metadata:
 def _delta_type(arrow_type: pa.DataType) -> str:
     if pa.types.is_timestamp(arrow_type):
         return "timestamp"
+    if pa.types.is_map(arrow_type):
+        return f"map<{_delta_type(arrow_type.key_type)},{_delta_type(arrow_type.item_type)}>"
+    if pa.types.is_list(arrow_type):
+        return f"array<{_delta_type(arrow_type.value_type)}>"
     return {"bool": "boolean", "int32": "integer", "int64": "long", "date32[day]": "date"}.get(
         str(arrow_type), str(arrow_type)
     )
@@ -111,6 +116,49 @@ def points_metadata(report: PointsReport) -> Metadata:
     return metadata
 
 
+def frames_metadata(report: FramesReport) -> Metadata:
+    """The metadata of one day of pi_event_frames."""
+    metadata: Metadata = {
+        FRAMES: dg.MetadataValue.int(report.frames),
+        "pi/new_frames": dg.MetadataValue.int(report.new_frames),
+        "pi/changed_frames": dg.MetadataValue.int(report.changed_frames),
+        "pi/gone_frames": dg.MetadataValue.int(report.gone_frames),
+        "pi/moved_frames": dg.MetadataValue.int(report.moved_frames),
+        "pi/open_frames": dg.MetadataValue.int(report.open_frames),
+        "pi/frames_by_template": _counts(report.frames_by_template, "template", "frames"),
+        "pi/frames_by_severity": _counts(report.frames_by_severity, "severity", "frames"),
+        "pi/failed_frames": dg.MetadataValue.int(len(report.failed_frames)),
+        FRAMES_DIGEST: dg.MetadataValue.text(report.frames_digest),
+        OPEN_FRAMES_DIGEST: dg.MetadataValue.text(report.open_frames_digest),
+        "load/frames_read": dg.MetadataValue.int(report.frames_read),
+        "load/seconds": dg.MetadataValue.float(round(report.seconds, 3)),
+        **_traffic(report.traffic),
+        "lake/changed": dg.MetadataValue.bool(report.changed),
+        FRAMES_TABLE_ID: dg.MetadataValue.text(report.table_id),
+        "lake/table_version": dg.MetadataValue.int(report.table_version),
+        "lake/files": dg.MetadataValue.int(report.files),
+        "lake/file_bytes": dg.MetadataValue.int(report.file_bytes),
+    }
+    if report.unread_attributes:
+        metadata["pi/unread_attributes"] = _counts(report.unread_attributes, "attribute", "frames")
+    if report.kept_frames:
+        metadata["pi/kept_frames"] = dg.MetadataValue.int(report.kept_frames)
+        metadata["pi/lost_databases"] = dg.MetadataValue.text(", ".join(report.lost_databases))
+    metadata["pi/sample"] = _sample(
+        report.sample, ("event_name", "template_name", "start_time", "end_time", "duration_minutes", "severity")
+    )
+    return metadata
+
+
+def failed_frames_table(failed: Iterable[tuple[str, FailedFrame]]) -> dg.MetadataValue:
+    """The event frames of loaded days whose attributes could not be read, and why."""
+    rows = [
+        {"day": day, "event frame": frame.event_name, "id": frame.event_frame_id, "reason": frame.error}
+        for day, frame in failed
+    ]
+    return _table(rows, columns=("day", "event frame", "id", "reason"))
+
+
 def failed_tags_table(failed_tags: Iterable[FailedTag]) -> dg.MetadataValue:
     """The tags that could not be read, and why."""
     return _table([{"tag": tag.tag_name, "reason": tag.error, "WebID": tag.tag_webid} for tag in failed_tags])
@@ -127,6 +175,8 @@ def _traffic(traffic: Traffic) -> Metadata:
         "load/requests": dg.MetadataValue.int(traffic.requests),
         "load/retries": dg.MetadataValue.int(traffic.retries),
         "load/bytes_received": dg.MetadataValue.int(traffic.bytes_received),
+        "load/refusals": dg.MetadataValue.int(traffic.refusals),
+        "load/seconds_held_back": dg.MetadataValue.float(round(traffic.seconds_held_back, 3)),
     }
 
 

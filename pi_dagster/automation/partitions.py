@@ -68,7 +68,7 @@ def is_range_run(context: dg.AssetExecutionContext) -> bool:
     return RANGE_START_TAG in context.run.tags
 
 
-def run_keys(context: dg.AssetExecutionContext, partitions: dg.MultiPartitionsDefinition) -> Sequence[str]:
+def run_keys(context: dg.AssetExecutionContext, partitions: dg.PartitionsDefinition) -> Sequence[str]:
     """The partitions this run was launched for, from its range tags where it has some (see `is_range_run`)."""
     if not is_range_run(context):
         return list(context.partition_keys)

@@ -49,10 +49,10 @@ class SiteResources:
             self.lake_key: LakeResource.from_settings(site.lake),
         }
 
-    def server(self, context: dg.AssetExecutionContext) -> PIServerResource:
-        """The PI server of this run."""
+    def server(self, context: dg.AssetExecutionContext | dg.SensorEvaluationContext) -> PIServerResource:
+        """The PI server of this run or tick."""
         return cast(PIServerResource, getattr(context.resources, self.server_key))
 
-    def lake(self, context: dg.AssetExecutionContext) -> LakeResource:
-        """The lake of this run."""
+    def lake(self, context: dg.AssetExecutionContext | dg.SensorEvaluationContext) -> LakeResource:
+        """The lake of this run or tick."""
         return cast(LakeResource, getattr(context.resources, self.lake_key))

@@ -24,10 +24,19 @@ class PIServerResource(dg.ConfigurableResource[Any]):
         """The resource for these settings."""
         return cls(server=settings.model_dump(mode="json", exclude_none=True))
 
-    def open(self) -> PIWebAPISource:
+    def open(self, *, patience_seconds: float | None = None) -> PIWebAPISource:
         """A source with its own connection pool, to be used as a context manager.
+
+        Args:
+            patience_seconds: give a request up after so long, where the site would wait longer: for a sensor, which
+                Dagster ends after 60 s.
 
         Raises:
             SecretMissingError: the password's environment variable is not set.
         """
-        return open_source(ServerSettings.model_validate(self.server))
+        settings = ServerSettings.model_validate(self.server)
+        if patience_seconds is not None:
+            waits = ("connect_timeout_seconds", "read_timeout_seconds", "retry_budget_seconds")
+            shorter = {name: min(getattr(settings, name), patience_seconds) for name in waits}
+            settings = settings.model_copy(update=shorter)
+        return open_source(settings)

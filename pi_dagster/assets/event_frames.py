@@ -1,0 +1,130 @@
+"""pi_event_frames: the events of the plant, one partition for each day that they start on."""
+
+# Without `from __future__ import annotations`: Dagster wants the annotation of `context` as a class.
+
+from collections.abc import Iterator, Sequence
+from datetime import date
+
+import dagster as dg
+
+from pi_dagster.assets.failures import (
+    EXPECTED_ERRORS,
+    PARTITION_ERRORS,
+    FailedPartition,
+    errors_told_plainly,
+    partitions_failure,
+)
+from pi_dagster.assets.metadata import failed_frames_table, frames_metadata, table_metadata
+from pi_dagster.automation.event_frames import changes_tag
+from pi_dagster.automation.frame_days import build_event_frame_partitions
+from pi_dagster.automation.partitions import is_range_run, run_keys
+from pi_dagster.automation.schedules import STOPPED_TAG
+from pi_dagster.ingest.event_frames import load_day
+from pi_dagster.ingest.report import FailedFrame
+from pi_dagster.lake.schemas import PI_EVENT_FRAMES
+from pi_dagster.resources import SiteResources
+from pi_dagster.site import Site
+
+EVERY_FRAME_READ = "every_frame_read"
+
+DESCRIPTION = """
+The event frames of PI Asset Framework: **one row for each event**, such as a batch, a downtime or an alarm, with when
+it began and ended, what it is about, and the values that were recorded with it.
+
+- A partition is the day (UTC) that a frame **starts** on. Loading it lists the frames of that day and replaces the
+  day, in one step: deleted frames go, and a frame that was moved to another day leaves its old one.
+- A frame that has not ended has `is_open` true, and neither `end_time` nor `duration_minutes`.
+- `event_attributes['Product']` is the value of the attribute *Product*, as text; `attribute_units` has the units under
+  the same names. Numbers: `TRY_CAST(event_attributes['Yield'] AS DOUBLE)`.
+- `primary_element_id` joins to `element_id` of `pi_asset_hierarchy` and `pi_asset_attributes`, and from there
+  `tag_webid` to `pi_timeseries`. Children have the frame they are a part of in `parent_event_frame_id`.
+- The sensor keeps this true by the minute; the nightly schedule reads the last days again.
+"""
+
+
+def build_pi_event_frames(
+    site: Site, resources: SiteResources, *, upstream: Sequence[dg.AssetKey]
+) -> dg.AssetsDefinition:
+    """The asset pi_event_frames of a site.
+
+    Args:
+        site: the settings.
+        resources: the names of the resources.
+        upstream: what the lineage shows before it: the assets that events are about.
+    """
+    partitions = build_event_frame_partitions(site)
+    key = dg.AssetKey([*site.asset_key_prefix, PI_EVENT_FRAMES.name])
+
+    @dg.asset(
+        key=key,
+        deps=upstream,
+        partitions_def=partitions,
+        backfill_policy=dg.BackfillPolicy.multi_run(site.max_partitions_per_run),
+        output_required=False,
+        group_name="pi",
+        kinds={"python", "deltalake"},
+        description=DESCRIPTION,
+        metadata=table_metadata(PI_EVENT_FRAMES, site.lake),
+        check_specs=[
+            dg.AssetCheckSpec(
+                EVERY_FRAME_READ,
+                asset=key,
+                description=(
+                    "The attributes of every event frame of the loaded days were read. Can only fail where the site "
+                    "says `allow_partial`: then such frames are loaded with their old attribute values or none."
+                ),
+            )
+        ],
+        pool=resources.pool,
+        required_resource_keys=resources.keys,
+    )
+    def pi_event_frames(
+        context: dg.AssetExecutionContext,
+    ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+        keys = run_keys(context, partitions)
+        only_changes = changes_tag(key).items() <= context.run.tags.items()
+        failed: list[FailedPartition] = []
+        without_attributes: list[tuple[str, FailedFrame]] = []
+        with errors_told_plainly(), resources.server(context).open() as source:
+            lake = resources.lake(context).open()
+            for position, day in enumerate(keys):
+                try:
+                    report = load_day(
+                        site,
+                        source,
+                        lake,
+                        day=date.fromisoformat(day),
+                        read_all_attributes=not only_changes,
+                        run_id=context.run.run_id,
+                    )
+                except EXPECTED_ERRORS as error:
+                    context.log.error(f"{day}: {error}")
+                    failed.append(FailedPartition(day, error))
+                    if isinstance(error, PARTITION_ERRORS):
+                        continue
+                    context.instance.add_run_tags(context.run.run_id, {STOPPED_TAG: day})
+                    loaded = position + 1 - len(failed)
+                    raise partitions_failure(failed, not_tried=keys[position + 1 :], loaded=loaded) from error
+                context.log.info(
+                    f"{day}: {report.frames:,} event frames, {report.new_frames:,} new, {report.changed_frames:,} "
+                    f"changed, {report.gone_frames:,} gone, in {report.seconds:.1f} s ({position + 1} of {len(keys)})"
+                )
+                if report.lost_databases:
+                    context.log.warning(
+                        f"{day}: {report.kept_frames:,} event frames stay because the server no longer shows their "
+                        f"database: {', '.join(report.lost_databases)}"
+                    )
+                without_attributes += [(day, frame) for frame in report.failed_frames]
+                if is_range_run(context):
+                    context.log_event(dg.AssetMaterialization(key, partition=day, metadata=frames_metadata(report)))
+                else:
+                    yield dg.MaterializeResult(metadata=frames_metadata(report))
+        if failed:
+            raise partitions_failure(failed, not_tried=(), loaded=len(keys) - len(failed))
+        yield dg.AssetCheckResult(
+            check_name=EVERY_FRAME_READ,
+            passed=not without_attributes,
+            metadata={"pi/failed_frames": failed_frames_table(without_attributes)},
+        )
+
+    return pi_event_frames

@@ -1,0 +1,164 @@
+"""The partitions of pi_event_frames, days, and what each holds as its last materialization tells."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta, timezone
+from datetime import time as time_of_day
+
+import dagster as dg
+
+from pi_dagster.automation.partitions import RANGE_END_TAG, RANGE_START_TAG
+from pi_dagster.ingest.frame_rows import NO_FRAMES, DayDigest
+from pi_dagster.site import Site
+
+FRAMES_DIGEST = "pi/frames_digest"
+"""Metadata of a materialization: the digest of the list of frames that it loaded."""
+
+OPEN_FRAMES_DIGEST = "pi/open_frames_digest"
+"""Metadata of a materialization: the same of the frames that were open."""
+
+FRAMES = "dagster/partition_row_count"
+"""Metadata of a materialization: how many frames the day has."""
+
+FRAMES_TABLE_ID = "lake/table_id"
+"""Metadata of a materialization: the id of the Delta table it went to."""
+
+_ALL_DAYS_SECONDS = 3600.0
+
+
+def build_event_frame_partitions(site: Site) -> dg.DailyPartitionsDefinition:
+    """Every UTC day from the site's start date to today."""
+    start = datetime.combine(site.start_date, time_of_day(), timezone.utc)
+    return dg.DailyPartitionsDefinition(start_date=start, timezone="UTC", end_offset=1)
+
+
+def day_range_tags(first: date, last: date) -> dict[str, str]:
+    """Run tags that select the days from `first` to `last`."""
+    return {RANGE_START_TAG: first.isoformat(), RANGE_END_TAG: last.isoformat()}
+
+
+def days_of_run(run: dg.DagsterRun) -> Sequence[date]:
+    """The days that a run with range tags is for; none for other runs."""
+    if RANGE_START_TAG not in run.tags:
+        return ()
+    first, last = date.fromisoformat(run.tags[RANGE_START_TAG]), date.fromisoformat(run.tags[RANGE_END_TAG])
+    return days_between(first, last)
+
+
+def days_between(first: date, last: date) -> list[date]:
+    """All days from `first` to `last`; none when it is earlier."""
+    return [first + timedelta(days=offset) for offset in range((last - first).days + 1)]
+
+
+def stretches(days: Collection[date], *, longest: int) -> Iterator[tuple[date, date]]:
+    """First and last of each run of days without a gap, cut to `longest` days; the newest first."""
+    stretch: list[date] = []
+    for day in sorted(days, reverse=True):
+        if stretch and (stretch[-1] - day > timedelta(days=1) or len(stretch) == longest):
+            yield stretch[-1], stretch[0]
+            stretch = []
+        stretch.append(day)
+    if stretch:
+        yield stretch[-1], stretch[0]
+
+
+@dataclass(frozen=True)
+class LoadedDay:
+    """A day as it was last materialized.
+
+    Args:
+        digest: of the frames it holds; None when the materialization does not tell.
+        frames: how many.
+        at: when, in seconds since 1970.
+    """
+
+    digest: DayDigest | None
+    frames: int
+    at: float
+
+
+class LoadedDays:
+    """What Dagster's record tells of the days of pi_event_frames.
+
+    A materialization never changes, so each is read once. What is kept from one tick to the next only saves reading:
+    it is looked up again after a restart.
+
+    Args:
+        asset: the key of pi_event_frames.
+    """
+
+    def __init__(self, asset: dg.AssetKey) -> None:
+        self._asset = asset
+        self._by_event: dict[int, tuple[str | None, LoadedDay]] = {}
+        self._latest: dict[date, int] = {}
+        self._looked_at_all: float | None = None
+
+    def read(
+        self, instance: dg.DagsterInstance, days: Collection[date], *, table_id: str | None
+    ) -> Mapping[date, LoadedDay]:
+        """The days that are loaded: those of `days`, and all with open frames.
+
+        A materialization into another table than the present one does not count.
+
+        Args:
+            instance: Dagster's record.
+            days: the days to look up.
+            table_id: of the present table; None when there is none.
+        """
+        now = time.monotonic()
+        look_at_all = self._looked_at_all is None or now - self._looked_at_all > _ALL_DAYS_SECONDS
+        wanted = None if look_at_all else {day.isoformat() for day in {*days, *self._days_with_open_frames()}}
+        latest = instance.get_latest_storage_id_by_partition(
+            self._asset, dg.DagsterEventType.ASSET_MATERIALIZATION, partitions=wanted
+        )
+        if look_at_all:
+            self._looked_at_all = now
+            self._latest.clear()
+        for key in wanted or ():
+            self._latest.pop(date.fromisoformat(key), None)
+        self._latest.update({date.fromisoformat(key): event for key, event in latest.items()})
+        self._learn(instance)
+        known = ((day, self._by_event.get(event)) for day, event in self._latest.items())
+        return {day: entry[1] for day, entry in known if entry is not None and entry[0] == table_id}
+
+    def _days_with_open_frames(self) -> set[date]:
+        known = ((day, self._by_event.get(event)) for day, event in self._latest.items())
+        return {day for day, entry in known if entry and entry[1].digest and entry[1].digest.open_frames}
+
+    def _learn(self, instance: dg.DagsterInstance) -> None:
+        latest = set(self._latest.values())
+        for event in self._by_event.keys() - latest:
+            del self._by_event[event]
+        unknown = sorted(latest - self._by_event.keys())
+        if not unknown:
+            return
+        wanted = dg.AssetRecordsFilter(self._asset, storage_ids=unknown)
+        for record in instance.fetch_materializations(wanted, limit=len(unknown)).records:
+            materialization = record.asset_materialization
+            told = {name: value.value for name, value in materialization.metadata.items()} if materialization else {}
+            digest = (
+                DayDigest(str(told[FRAMES_DIGEST]), str(told[OPEN_FRAMES_DIGEST]))
+                if FRAMES_DIGEST in told and OPEN_FRAMES_DIGEST in told
+                else None
+            )
+            table_id = str(told[FRAMES_TABLE_ID]) if FRAMES_TABLE_ID in told else None
+            frames = told.get(FRAMES)
+            self._by_event[record.storage_id] = (
+                table_id,
+                LoadedDay(digest, frames if isinstance(frames, int) else 0, record.timestamp),
+            )
+
+
+def differs(listed: DayDigest, loaded: LoadedDay | None) -> bool:
+    """True when a day of the table does not hold the frames that the server lists."""
+    return listed != (loaded.digest if loaded else NO_FRAMES)
+
+
+def open_frames_differ(listed: str, loaded: LoadedDay | None) -> bool:
+    """The same of the open frames only, `listed` being their digest."""
+    if loaded is None:
+        return listed != NO_FRAMES.open_frames
+    return loaded.digest is None or listed != loaded.digest.open_frames
