@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from datetime import datetime
-from functools import lru_cache
+from datetime import datetime, timezone
 from uuid import UUID, uuid5
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pi_dagster.simulator.af_model import (
-    PI_POINT,
     AssetDatabase,
     Attribute,
     Element,
@@ -25,7 +23,7 @@ from pi_dagster.simulator.af_model import (
 )
 from pi_dagster.simulator.archive import MAX_TICKS, TICKS_PER_SECOND, iso_timestamp, to_ticks
 from pi_dagster.simulator.event_frame_model import SEVERITIES, Annotation, EventFrame
-from pi_dagster.simulator.points import Point
+from pi_dagster.simulator.timestrings import InvalidTimeError, parse_time
 
 _PATTERN = 8
 """Frames come in groups of so many: the first is a batch, the next ones are its phases, the rest are by themselves."""
@@ -73,7 +71,6 @@ class FrameHistory:
         numbers = np.arange(count)
         place = numbers % _PATTERN
         self.is_child: NDArray[np.bool_] = (place >= 1) & (place <= len(_PHASES)) & (numbers < self._in_groups)
-        self._tag_of = lru_cache(maxsize=_ELEMENTS)(self._tags)
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -99,7 +96,16 @@ class FrameHistory:
         chance = _mixed(self._seed ^ number)
         element, template = self._element(chance), self._template(chance)
         what = template.name if template else "Event"
-        return f"{element[1].name if element else 'Plant'} {what} {iso_timestamp(int(self.starts[number]))}"
+        return f"{element.name if element else 'Plant'} {what} {iso_timestamp(int(self.starts[number]))}"
+
+    def numbers_named(self, name: str) -> list[int]:
+        """The numbers of the frames at the top that have that name, in any case."""
+        try:
+            start = parse_time(name.rpartition(" ")[2], now=0, zone=timezone.utc)
+        except InvalidTimeError:
+            return []
+        then = np.flatnonzero((self.starts == start) & ~self.is_child).tolist()
+        return [number for number in then if self.name(number).casefold() == name.casefold()]
 
     def frame(self, number: int) -> EventFrame:
         """A frame with everything about it."""
@@ -118,8 +124,8 @@ class FrameHistory:
             description=_TEXTS[chance % 97] if chance % 97 < len(_TEXTS) else "",
             severity=SEVERITIES[(chance >> 20) % len(SEVERITIES)],
             category_names=template.category_names if template else (),
-            elements=tuple(dict.fromkeys(element.id for _, element in elements)),
-            attributes=self._attributes(template, chance, elements[0][0] if elements else None, start),
+            elements=tuple(dict.fromkeys(element.id for element in elements)),
+            attributes=self._attributes(template, chance, start),
             parent=UUID(int=self._first_id + number // _PATTERN * _PATTERN) if self._is_phase(number) else None,
             can_be_acknowledged=template is not None and template.can_be_acknowledged,
             acknowledged_by=r"PLANT\operator" if acknowledged else "",
@@ -134,30 +140,21 @@ class FrameHistory:
     def _template(self, chance: int) -> ElementTemplate | None:
         return self._templates[(chance >> 33) % len(self._templates)] if self._templates else None
 
-    def _element(self, chance: int) -> tuple[int, Element] | None:
+    def _element(self, chance: int) -> Element | None:
         return self._elements[(chance >> 41) % len(self._elements)] if self._elements else None
 
     def _annotation(self, number: int, end: int) -> Annotation:
         note = UUID(int=self._first_id + number | 1 << (_NUMBER_BITS - 1))
         return Annotation(note, "Note", "checked", r"PLANT\operator", end)
 
-    def _attributes(
-        self, template: ElementTemplate | None, chance: int, element: int | None, start: int
-    ) -> tuple[Attribute, ...]:
+    def _attributes(self, template: ElementTemplate | None, chance: int, start: int) -> tuple[Attribute, ...]:
         if template is None:
             return ()
-        found = []
-        for place, placed in enumerate(self.database.template_attributes(template.name)):
-            if placed.template.data_reference == PI_POINT:
-                tag = self._tag_of(element).get(placed.path) if element is not None else None
-                found.append(Attribute(placed, tag, None))
-            else:
-                found.append(Attribute(placed, None, self._value(placed, _mixed(chance + place), start)))
-        return tuple(found)
-
-    def _tags(self, element: int) -> dict[str, Point | str]:
-        """The tags of an element by the names of its attributes."""
-        return {a.placed.path: a.tag for a in self.database.attributes(element) if a.tag is not None}
+        placed = self.database.template_attributes(template.name)
+        return tuple(
+            Attribute(attribute, None, self._value(attribute, _mixed(chance + place), start))
+            for place, attribute in enumerate(placed)
+        )
 
     def _value(self, placed: PlacedAttribute, chance: int, start: int) -> object:
         template = placed.template
@@ -188,7 +185,7 @@ def _mixed(number: int) -> int:
     return number ^ number >> 31
 
 
-def _leaves(database: AssetDatabase) -> Iterator[tuple[int, Element]]:
+def _leaves(database: AssetDatabase) -> Iterator[Element]:
     """Elements with none below them, in the order of a walk down from the database; each once."""
     seen = set()
     waiting = [iter(database.children(None))]
@@ -202,7 +199,7 @@ def _leaves(database: AssetDatabase) -> Iterator[tuple[int, Element]]:
             if below:
                 waiting.append(iter(below))
             else:
-                yield number, database.element(number)
+                yield database.element(number)
 
 
 def _times(count: int, start: int, end: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -17,7 +17,7 @@ from uuid import UUID
 from pi_dagster.simulator.archive import MAX_TICKS, MIN_TICKS, Ticks
 from pi_dagster.simulator.calls import RefusedError
 from pi_dagster.simulator.event_frame_model import SEVERITIES
-from pi_dagster.simulator.event_frame_search import SORT_FIELDS, Comparison, Condition, FrameSearch, TimeLimits
+from pi_dagster.simulator.event_frame_search import SORT_FIELDS, Comparison, FrameCondition, FrameSearch, TimeLimits
 from pi_dagster.simulator.timestrings import Interval
 
 _TERM = re.compile(
@@ -60,7 +60,7 @@ def parse_query(text: str, context: QueryContext) -> FrameSearch:
     """Read a query.
 
     Raises:
-        RefusedError: 400 for what cannot be understood, or names what does not exist.
+        RefusedError: 409 for what cannot be understood, 400 for a template or category that does not exist.
         InvalidTimeError: a text that is no time.
     """
     search = FrameSearch(all_descendants=True)
@@ -69,7 +69,7 @@ def parse_query(text: str, context: QueryContext) -> FrameSearch:
     while position < len(text):
         term = _TERM.match(text, position)
         if term is None:
-            raise RefusedError(400, f"The query is invalid at '{text[position:]}'.")
+            raise RefusedError(409, f"The query is invalid at '{text[position:]}'.")
         position = term.end()
         name = (term["filter"] or "Name").strip("'\"")
         value = term["value"]
@@ -100,30 +100,30 @@ def _narrowed(search: FrameSearch, name: str, operator: str, values: list[str], 
     return replace(search, conditions=(*search.conditions, _condition(kind, name, operator, values, context)))
 
 
-def _condition(kind: str, name: str, operator: str, values: list[str], context: QueryContext) -> Condition:
+def _condition(kind: str, name: str, operator: str, values: list[str], context: QueryContext) -> FrameCondition:
     if kind.startswith("|"):
-        return Condition("Attribute", tuple(Comparison(name[1:], operator, value) for value in values))
+        return FrameCondition("Attribute", tuple(Comparison(name[1:], operator, value) for value in values))
     if kind == "duration":
         limits = _range(operator, Interval.parse(values[0]).after(0, timezone.utc))
-        return Condition("Duration", (limits,))
+        return FrameCondition("Duration", (limits,))
     if kind == "severity":
         ranks = [SEVERITIES.index(_one_of(name, value, SEVERITIES)) for value in values]
         ranges = [_range(operator, rank) for rank in ranks]
         chosen = (s for i, s in enumerate(SEVERITIES) if any(first <= i <= last for first, last in ranges))
-        return Condition("Severity", tuple(chosen))
+        return FrameCondition("Severity", tuple(chosen))
     if operator != "=":
-        raise RefusedError(400, f"The operator '{operator}' is not valid for the filter '{name}'.")
+        raise RefusedError(409, f"The operator '{operator}' is not valid for the filter '{name}'.")
     if kind in _FLAGS:
-        return Condition(_FLAGS[kind], (_flag(name, values[0]),))
+        return FrameCondition(_FLAGS[kind], (_flag(name, values[0]),))
     if kind in _NAMES:
         for value in values:
             context.check_name(_NAMES[kind], value)
-        return Condition(_NAMES[kind], tuple(values))
+        return FrameCondition(_NAMES[kind], tuple(values))
     if kind == "element":
-        return Condition("Element", tuple(context.element(value) for value in values))
+        return FrameCondition("Element", tuple(context.element(value) for value in values))
     if kind not in _TEXTS:
-        raise RefusedError(400, f"The filter '{name}' is not valid in a search for event frames.")
-    return Condition(_TEXTS[kind], tuple(values))
+        raise RefusedError(409, f"The filter '{name}' is not valid in a search for event frames.")
+    return FrameCondition(_TEXTS[kind], tuple(values))
 
 
 def _range(operator: str, value: Any) -> tuple[Any, Any]:
@@ -135,7 +135,7 @@ def _range(operator: str, value: Any) -> tuple[Any, Any]:
         ">=": (value, MAX_TICKS),
     }
     if operator not in ranges:
-        raise RefusedError(400, f"The operator '{operator}' needs an attribute.")
+        raise RefusedError(409, f"The operator '{operator}' needs an attribute.")
     return ranges[operator]
 
 
@@ -147,4 +147,4 @@ def _one_of(name: str, value: str, choices: Iterable[str]) -> str:
     for choice in choices:
         if choice.lower() == value.lower():
             return choice
-    raise RefusedError(400, f"The value '{value}' is not valid for the filter '{name}'.")
+    raise RefusedError(409, f"The value '{value}' is not valid for the filter '{name}'.")

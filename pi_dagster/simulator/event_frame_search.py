@@ -86,10 +86,10 @@ class TimeLimits(NamedTuple):
 ALL_TIMES = TimeLimits()
 
 
-class Condition(NamedTuple):
-    """One thing that a frame must fulfil: a filter of `CONDITIONS`, and the values of which one will do."""
+class FrameCondition(NamedTuple):
+    """One thing that a frame must fulfil: a field of `CONDITIONS`, and the values of which one will do."""
 
-    filter: str
+    field: str
     values: tuple[Hashable, ...]
 
 
@@ -151,7 +151,7 @@ CONDITIONS: Mapping[str, Callable[[AssetDatabase, EventFrame, Any], bool]] = {
     ),
     "Attribute": lambda _, frame, comparison: comparison.holds(frame),
 }
-"""Filters by name. Those of templates let derived ones through, `Duration` takes two limits in ticks."""
+"""What can be asked for, by name. Those of templates let derived ones through, `Duration` takes limits in ticks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +162,7 @@ class FrameSearch:
     """
 
     times: TimeLimits = ALL_TIMES
-    conditions: tuple[Condition, ...] = ()
+    conditions: tuple[FrameCondition, ...] = ()
     root: UUID | None = None
     all_descendants: bool = False
     sort_field: str = "Name"
@@ -172,4 +172,4 @@ class FrameSearch:
         """Whether a frame in the right place fulfils everything that was asked for."""
         if not self.times.hold(frame):
             return False
-        return all(any(CONDITIONS[name](database, frame, v) for v in values) for name, values in self.conditions)
+        return all(any(CONDITIONS[field](database, frame, v) for v in values) for field, values in self.conditions)

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from operator import itemgetter
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pi_dagster.simulator.af_model import AssetDatabase
+from pi_dagster.simulator.af_search import AttributeFilter, Order, attribute_key
 from pi_dagster.simulator.archive import TICKS_PER_SECOND, Ticks
 from pi_dagster.simulator.event_frame_history import FrameHistory
 from pi_dagster.simulator.event_frame_model import SEVERITIES, Annotation, EventFrame, with_values
@@ -46,6 +48,7 @@ class FrameView:
         self._gone = gone
         # Pages of one search follow each other, and a server finds what it searched for only once.
         self._searched: dict[FrameSearch, tuple[AssetDatabase, list[Place]]] = {}
+        self._searched_attributes: dict[object, tuple[AssetDatabase, list[tuple[Place, int]]]] = {}
 
     def __len__(self) -> int:
         return (len(self._history) - len(self._gone) if self._history else 0) + len(self._frames)
@@ -76,6 +79,16 @@ class FrameView:
             found += (child for child in self._history.children(number) if child not in self._gone)
         return found + self._children_over.get(frame_id, [])
 
+    def named(self, name: str, parent: UUID | None) -> list[Place]:
+        """Where the children of a frame, or with None the frames at the top, are that have that name, in any case."""
+        wanted = name.casefold()
+        if parent is not None:
+            return [place for place in self.children(parent) if self.at(place).name.casefold() == wanted]
+        computed = self._history.numbers_named(name) if self._history else []
+        found: list[Place] = [number for number in computed if number not in self._gone]
+        over = self._frames.values()
+        return found + [f.id for f in over if f.parent is None and f.name.casefold() == wanted]
+
     def search(self, database: AssetDatabase, search: FrameSearch) -> Sequence[Place]:
         """Where the frames are that a search wants, in its order; equal ones in the order of their creation."""
         known = self._searched.get(search)
@@ -88,6 +101,22 @@ class FrameView:
         while len(self._searched) >= _KEPT_SEARCHES:
             self._searched.pop(next(iter(self._searched)), None)
         self._searched[search] = (database, found)
+        return found
+
+    def search_attributes(
+        self, database: AssetDatabase, search: FrameSearch, wanted: AttributeFilter, order: Order
+    ) -> Sequence[tuple[Place, int]]:
+        """Where the attributes are of the frames that a search wants: the frame, and the attribute's place in it."""
+        known = self._searched_attributes.get((search, wanted, order))
+        if known is not None and known[0] is database:
+            return known[1]
+        keyed: list[tuple[str, Place, int]] = []
+        for place in self.search(database, search):
+            placed = [attribute.placed for attribute in self.at(place).attributes]
+            keyed += ((attribute_key(placed[at], order.field), place, at) for at in wanted.places(placed))
+        keyed.sort(key=itemgetter(0), reverse=order.is_descending)
+        found = [(place, at) for _, place, at in keyed]
+        self._searched_attributes = {(search, wanted, order): (database, found)}
         return found
 
     def _place(self, frame_id: UUID) -> Place | None:
@@ -317,18 +346,21 @@ class EventFrameStore:
                 contents.view = FrameView(contents.history, dict(contents.frames), set(contents.gone))
             return contents.view
 
-    def seen_by(self, user: str | None, *, now: Ticks, cache_seconds: float, fresh: bool) -> Mapping[UUID, FrameView]:
+    def seen_by(
+        self, user: str | None, *, now: Ticks, cache_seconds: float, max_age: float | None
+    ) -> Mapping[UUID, FrameView]:
         """The frames by database as a user's AF cache has them.
 
         Args:
             user: whose cache; None is anonymous.
             now: the server's clock.
             cache_seconds: how old the cache may be.
-            fresh: refresh it first, as `Cache-Control: no-cache` asks for.
+            max_age: how old it may be at most, as `Cache-Control` asks for; None is whatever the server has.
         """
         with self._lock:
             seen = self._seen.get(user)
-            if seen is None or fresh or now - seen.since >= cache_seconds * TICKS_PER_SECOND:
+            age = cache_seconds if max_age is None else min(max_age, cache_seconds)
+            if seen is None or now - seen.since >= age * TICKS_PER_SECOND:
                 views = {database_id: self.view(database_id) for database_id in self._contents}
                 seen = self._seen[user] = _Seen(now, views)
             return seen.views

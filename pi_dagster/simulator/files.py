@@ -7,6 +7,7 @@ every second. Every row becomes one event of each sensor, also where experiments
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -14,10 +15,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
-from pi_dagster.simulator.archive import Events, MemoryBase
+from pi_dagster.simulator.archive import Events, MemoryBase, Ticks
 from pi_dagster.simulator.points import Point
 
 TIME_COLUMN = "datetime"
+LABELS = ("anomaly", "changepoint")
+"""Columns that mark rows with 1; the anomaly-free recording has none."""
 SENSORS = {
     "Accelerometer1RMS": ("Vibration acceleration, sensor 1", "g"),
     "Accelerometer2RMS": ("Vibration acceleration, sensor 2", "g"),
@@ -28,15 +31,48 @@ SENSORS = {
     "Voltage": ("Motor voltage", "V"),
     "Volume Flow RateRMS": ("Circulation flow rate", "l/min"),
 }
-"""Column, which is the tag's name, to descriptor and engineering units. Other columns are labels, not data."""
+"""Column, which is the tag's name, to descriptor and engineering units."""
 
 
 class UnreadableFolderError(ValueError):
     """The folder does not hold CSV files of this layout."""
 
 
+@dataclass(frozen=True)
+class Experiment:
+    """One file: its folder and name, its first and last row, and what its labels say, None where it has none."""
+
+    folder: str
+    name: str
+    start: Ticks
+    end: Ticks
+    rows: int
+    anomalies: int | None
+    changepoints: int | None
+    first_anomaly: Ticks | None
+
+    @classmethod
+    def of(cls, path: Path, table: pa.Table) -> Experiment:
+        """The experiment of a file and its rows."""
+        ticks = table[TIME_COLUMN].cast(pa.int64()).to_numpy() * 10
+        marked = [table[label].to_numpy() == 1 if label in table.column_names else None for label in LABELS]
+        anomalous = ticks[marked[0]] if marked[0] is not None else ticks[:0]
+        return cls(
+            folder=path.parent.name,
+            name=f"{path.parent.name}/{path.stem}",
+            start=int(ticks.min()),
+            end=int(ticks.max()),
+            rows=len(ticks),
+            anomalies=None if marked[0] is None else int(marked[0].sum()),
+            changepoints=None if marked[1] is None else int(marked[1].sum()),
+            first_anomaly=int(anomalous.min()) if len(anomalous) else None,
+        )
+
+
 class SkabBase(MemoryBase):
     """The eight sensors of a SKAB folder as Float64 points, with every row of every CSV file in subfolders.
+
+    `experiments` are the files with rows, in the order of their paths.
 
     Stamps are taken as UTC. Events of one instant keep the order of the files' paths. A point is created at
     the first row; the files tell of no `Pt Created`, so none is made up.
@@ -52,7 +88,10 @@ class SkabBase(MemoryBase):
             raise UnreadableFolderError(
                 f"no CSV files in subfolders of {folder}: expected the SKAB layout, for example valve1/0.csv"
             )
-        table = pa.concat_tables([_read(path) for path in paths])
+        tables = [_read(path) for path in paths]
+        found = zip(paths, tables, strict=True)
+        self.experiments = tuple(Experiment.of(path, table) for path, table in found if table.num_rows)
+        table = pa.concat_tables([table.select([TIME_COLUMN, *SENSORS]) for table in tables])
         if not table.num_rows:
             raise UnreadableFolderError(f"the CSV files in {folder} have no rows")
         ticks = table[TIME_COLUMN].cast(pa.int64()).to_numpy() * 10
@@ -75,14 +114,18 @@ class SkabBase(MemoryBase):
 
 
 def _read(path: Path) -> pa.Table:
-    columns = {TIME_COLUMN: pa.timestamp("us"), **dict.fromkeys(SENSORS, pa.float64())}
+    columns = {TIME_COLUMN: pa.timestamp("us"), **dict.fromkeys((*SENSORS, *LABELS), pa.float64())}
     try:
+        with path.open(encoding="utf-8") as file:
+            header = file.readline().strip().split(";")
         return pyarrow.csv.read_csv(
             path,
             parse_options=pyarrow.csv.ParseOptions(delimiter=";"),
             convert_options=pyarrow.csv.ConvertOptions(
-                column_types=columns, include_columns=list(columns), null_values=[]
+                column_types=columns,
+                include_columns=[c for c in columns if c in header or c not in LABELS],
+                null_values=[],
             ),
         )
-    except (pa.ArrowInvalid, pa.ArrowKeyError, OSError) as error:
+    except (pa.ArrowInvalid, pa.ArrowKeyError, OSError, UnicodeDecodeError) as error:
         raise UnreadableFolderError(f"{path} is not a SKAB file: {error}") from error
