@@ -177,6 +177,8 @@ def _traffic(traffic: Traffic) -> Metadata:
         "load/bytes_received": dg.MetadataValue.int(traffic.bytes_received),
         "load/refusals": dg.MetadataValue.int(traffic.refusals),
         "load/seconds_held_back": dg.MetadataValue.float(round(traffic.seconds_held_back, 3)),
+        "load/refusals": dg.MetadataValue.int(traffic.refusals),
+        "load/seconds_held_back": dg.MetadataValue.float(round(traffic.seconds_held_back, 3)),
     }
 
 

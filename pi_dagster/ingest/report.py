@@ -45,6 +45,10 @@ class Traffic:
     retries: int
     bytes_received: int
     """Bytes of the bodies as sent, so compressed where compression is on."""
+    refusals: int
+    """Requests that the server refused or did not answer in time because it had too much to do."""
+    seconds_held_back: float
+    """During which fewer requests were in flight than the site allows, because of refusals or slow answers."""
 
     @classmethod
     def between(cls, before: TrafficCount, after: TrafficCount) -> Traffic:
@@ -53,6 +57,8 @@ class Traffic:
             requests=after.requests - before.requests,
             retries=after.retries - before.retries,
             bytes_received=after.bytes_received - before.bytes_received,
+            refusals=after.refusals - before.refusals,
+            seconds_held_back=after.seconds_held_back - before.seconds_held_back,
         )
 
 
