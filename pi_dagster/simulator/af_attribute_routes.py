@@ -6,11 +6,11 @@ Source: PI Web API reference, controllers `assetdatabase`, `element` and `attrib
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from pi_dagster.simulator.af_bodies import Owner, element_owner
 from pi_dagster.simulator.af_element_routes import place_of, root_path
 from pi_dagster.simulator.af_lookup import (
-    FoundAttribute,
     attribute_at,
     bodies,
     element_at,
@@ -23,7 +23,9 @@ from pi_dagster.simulator.af_paging import check_conditions, conditions, multipl
 from pi_dagster.simulator.af_query import parse_attribute_query
 from pi_dagster.simulator.af_search import AttributeFilter, Condition, Scope, find_attributes, order_attributes
 from pi_dagster.simulator.calls import Call
+from pi_dagster.simulator.event_frame_lookup import find_frame_attribute
 from pi_dagster.simulator.service import Route, Service
+from pi_dagster.webid import WebId, object_webid
 
 ATTRIBUTE_FILTERS = (
     ("nameFilter", "Name"),
@@ -129,7 +131,11 @@ def _attributes_of_element(service: Service, call: Call) -> object:
 
 def _nested_attributes(service: Service, call: Call) -> object:
     """`GET attributes/{webId}/attributes`."""
-    found = find_attribute(service, call, service.parse_web_id(call.params["webId"], "Ab"))
+    web_id = service.parse_web_id(call.params["webId"], "Ab")
+    if web_id.owner_marker == "F":
+        frame, attribute = find_frame_attribute(service, call, web_id)
+        return list_of_owner(service, call, frame.owner, frame.frame.attributes, attribute.placed)
+    found = find_attribute(service, call, web_id)
     attributes = found.database.attributes(found.number)
     return list_of_owner(service, call, found.owner, attributes, found.attribute.placed)
 
@@ -192,36 +198,47 @@ def _search(service: Service, call: Call) -> object:
     return _page_of_found(service, call, database, found)
 
 
-def _body(service: Service, call: Call, found: FoundAttribute) -> object:
-    owner = element_owner(found.database, found.number, all_paths=True)
-    return bodies(service, call).attribute(owner, found.attribute)
+def _owned(service: Service, call: Call, web_id: WebId) -> tuple[Owner, Attribute]:
+    """The attribute of an element or event frame that a WebID names."""
+    if web_id.owner_marker == "F":
+        frame, attribute = find_frame_attribute(service, call, web_id)
+        return frame.owner, attribute
+    found = find_attribute(service, call, web_id)
+    return element_owner(found.database, found.number, all_paths=True), found.attribute
+
+
+def _body_of(service: Service, call: Call, text: str) -> object:
+    return bodies(service, call).attribute(*_owned(service, call, service.parse_web_id(text, "Ab")))
+
+
+def _body_at(service: Service, call: Call, path: str) -> object:
+    if r"\eventframes[" in path.lower():
+        return bodies(service, call).attribute(*_owned(service, call, object_webid("Ab", (), path, "F")))
+    found = attribute_at(service, call, path)
+    return bodies(service, call).attribute(element_owner(found.database, found.number, all_paths=True), found.attribute)
 
 
 def _get_attribute(service: Service, call: Call) -> object:
     """`GET attributes/{webId}`."""
-    return _body(service, call, find_attribute(service, call, service.parse_web_id(call.params["webId"], "Ab")))
+    return _body_of(service, call, call.params["webId"])
 
 
 def _attribute_by_path(service: Service, call: Call) -> object:
     """`GET attributes?path=`."""
-    return _body(service, call, attribute_at(service, call, call.query.required("path")))
+    return _body_at(service, call, call.query.required("path"))
 
 
 def _get_multiple(service: Service, call: Call) -> object:
     """`GET attributes/multiple`."""
-
-    def by_web_id(text: str) -> object:
-        return _body(service, call, find_attribute(service, call, service.parse_web_id(text, "Ab")))
-
-    return multiple(service, call, by_web_id, lambda path: _body(service, call, attribute_at(service, call, path)))
+    return multiple(service, call, partial(_body_of, service, call), partial(_body_at, service, call))
 
 
 def _list_categories(service: Service, call: Call) -> object:
     """`GET attributes/{webId}/categories`."""
-    found = find_attribute(service, call, service.parse_web_id(call.params["webId"], "Ab"))
+    owner, attribute = _owned(service, call, service.parse_web_id(call.params["webId"], "Ab"))
     written = bodies(service, call)
-    names = found.attribute.placed.template.category_names
-    return {"Links": {}, "Items": [written.category(found.database, name, of_attributes=True) for name in names]}
+    names = attribute.placed.template.category_names
+    return {"Links": {}, "Items": [written.category(owner.database, name, of_attributes=True) for name in names]}
 
 
 ROUTES = (

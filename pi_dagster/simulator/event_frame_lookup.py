@@ -7,12 +7,13 @@ Source: PI Web API reference, topics `webid-type` and `path-syntax`.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import NamedTuple
 from uuid import UUID
 
 from pi_dagster.simulator.af_bodies import Owner
 from pi_dagster.simulator.af_lookup import cache_age, database_at, databases
-from pi_dagster.simulator.af_model import AssetDatabase, path_steps
+from pi_dagster.simulator.af_model import AssetDatabase, Attribute, path_steps
 from pi_dagster.simulator.calls import Call
 from pi_dagster.simulator.event_frame_bodies import frame_owner
 from pi_dagster.simulator.event_frame_model import EventFrame
@@ -80,3 +81,19 @@ def frame_at(service: Service, call: Call, path: str) -> FoundFrame:
         frame = view.at(named[0])
     assert frame is not None
     return FoundFrame(database, view, frame)
+
+
+def find_frame_attribute(service: Service, call: Call, web_id: WebId) -> tuple[FoundFrame, Attribute]:
+    """The attribute of an event frame that a WebID names.
+
+    Raises:
+        RefusedError: 404 where there is none, or none that may be read.
+    """
+    path = (web_id.path or "").partition("|")[0] or None
+    ids = web_id.ids[:-1]
+    found = find_frame(service, call, replace(web_id, marker="Fm", owner_marker=None, ids=ids, path=path))
+    for attribute in found.frame.attributes:
+        placed = attribute.placed
+        if placed.id in web_id.ids or (not ids and f"{found.owner.paths[0]}|{placed.path}"[2:].upper() == web_id.path):
+            return found, attribute
+    raise service.not_found("attribute")

@@ -9,8 +9,9 @@ from __future__ import annotations
 import itertools
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
+from urllib.parse import urlencode
 
 import msgspec
 
@@ -21,6 +22,7 @@ from pi_dagster.simulator.af_webids import enumeration_value
 from pi_dagster.simulator.archive import ANNOTATED, MAX_TICKS, Events, Ticks, iso_timestamp
 from pi_dagster.simulator.calls import Call, RefusedError
 from pi_dagster.simulator.encoding import TIMED_VALUE_FIELDS, encode_events
+from pi_dagster.simulator.event_frame_lookup import FoundFrame, find_frame_attribute
 from pi_dagster.simulator.points import FLOAT_TYPES, Point
 from pi_dagster.simulator.retrieval import (
     BoundaryType,
@@ -68,6 +70,8 @@ class Stream:
     controller: str
     point: Point | None
     held: HeldValue | None = None
+    times: tuple[Ticks, Ticks | None] | None = None
+    """Start and end of the event frame that it belongs to, which requests without times are about."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,8 @@ def find_stream(service: Service, call: Call, text: str) -> Stream:
         RefusedError: 400 for what is no stream's WebID, 404 for a stream that does not exist.
     """
     web_id = service.parse_web_id(text, "DP", "Ab")
+    if web_id.owner_marker == "F":
+        return frame_stream(service, *find_frame_attribute(service, call, web_id))
     if web_id.marker == "Ab":
         found = find_attribute(service, call, web_id)
         return attribute_stream(service, found.owner, found.attribute)
@@ -115,6 +121,29 @@ def attribute_stream(service: Service, owner: Owner, attribute: Attribute) -> St
         if attribute.tag is not None:
             held = HeldValue({"Errors": [f"PI Point not found '{attribute.tag}'."]}, "", at=now, is_good=False)
     return Stream(web_id, placed.template.name, path, "attributes", point, held)
+
+
+def frame_stream(service: Service, found: FoundFrame, attribute: Attribute) -> Stream:
+    """The values of an attribute of an event frame; one that it holds itself was captured when the frame ended."""
+    stream = attribute_stream(service, found.owner, attribute)
+    start, end = found.frame.start, found.frame.end
+    if stream.held is not None and attribute.tag is None:
+        at = start if end is None else end
+        held = replace(stream.held, at=at)
+        if attribute.value is None:
+            held = replace(held, value={"Name": "No Data", "Value": 248, "IsSystem": True}, is_good=False)
+        stream = replace(stream, held=held)
+    return replace(stream, times=(start, end))
+
+
+def in_time_of(call: Call, stream: Stream) -> Call:
+    """The request with the times of the event frame that a stream belongs to, where it gives none itself."""
+    if stream.times is None:
+        return call
+    start, end = stream.times
+    times = {"startTime": start} if end is None else {"startTime": start, "endTime": end, "time": end}
+    missing = {name: iso_timestamp(at) for name, at in times.items() if call.query.text(name) is None}
+    return replace(call, query_text=f"{call.query_text}&{urlencode(missing)}") if missing else call
 
 
 def held_value(service: Service, held: HeldValue) -> dict[str, object]:
@@ -440,7 +469,7 @@ def _read_stream(verb: Verb) -> Callable[[Service, Call], object]:
         if wanted is not None and wanted != stream.point.engineering_units:
             raise RefusedError(409, f"The values cannot be converted to the units '{wanted}'.")
         selected = call.selected if verb.is_single else call.selected.at("Items")
-        result = verb.reader(service, call, selected, 1)(stream.point)
+        result = verb.reader(service, in_time_of(call, stream), selected, 1)(stream.point)
         return result if verb.is_single else {"Links": {}, **cast("dict[str, object]", result)}
 
     return handler

@@ -13,9 +13,20 @@ from pi_dagster.simulator.af_attribute_routes import wanted_attributes
 from pi_dagster.simulator.af_bodies import element_owner
 from pi_dagster.simulator.af_lookup import find_attribute, find_element
 from pi_dagster.simulator.calls import Call, RefusedError
+from pi_dagster.simulator.event_frame_lookup import find_frame
 from pi_dagster.simulator.selected_fields import SelectedFields
 from pi_dagster.simulator.service import Route, Service
-from pi_dagster.simulator.streams import VERBS, Stream, Verb, attribute_stream, find_stream, held_value
+from pi_dagster.simulator.streams import (
+    VERBS,
+    Reader,
+    Stream,
+    Verb,
+    attribute_stream,
+    find_stream,
+    frame_stream,
+    held_value,
+    in_time_of,
+)
 
 
 def _head(service: Service, call: Call, stream: Stream) -> dict[str, object]:
@@ -40,10 +51,12 @@ def _sorted(call: Call, streams: list[Stream]) -> list[Stream]:
 
 def _items(service: Service, call: Call, verb: Verb, streams: list[Stream], wanted: int) -> list[object]:
     selected = call.selected.at("Items", "Value" if verb.is_single else "Items")
-    read = verb.reader(service, call, selected, wanted)
+    readers: dict[object, Reader] = {}
     items: list[object] = []
     for stream in _sorted(call, streams) if verb.sorts_streams else streams:
-        result = read(stream.point) if stream.point is not None else _held(service, stream, selected)
+        if stream.times not in readers:
+            readers[stream.times] = verb.reader(service, in_time_of(call, stream), selected, wanted)
+        result = readers[stream.times](stream.point) if stream.point is not None else _held(service, stream, selected)
         values = {"Value": result} if verb.is_single else cast("dict[str, object]", result)
         items.append({**_head(service, call, stream), **values})
     return items
@@ -97,8 +110,12 @@ def _read_owner(verb: Verb) -> Callable[[Service, Call], object]:
 
 
 def _streams_below(service: Service, call: Call) -> list[Stream]:
-    """The streams of an element's attributes, or of those nested in an attribute."""
-    web_id = service.parse_web_id(call.params["webId"], "Em", "Ab")
+    """The streams of the attributes of an element or event frame, or of those nested in an attribute."""
+    web_id = service.parse_web_id(call.params["webId"], "Em", "Fm", "Ab")
+    if web_id.marker == "Fm":
+        frame = find_frame(service, call, web_id)
+        wanted = wanted_attributes(call, frame.owner, frame.frame.attributes)
+        return [frame_stream(service, frame, attribute) for attribute in wanted]
     if web_id.marker == "Em":
         database, number = find_element(service, call, web_id)
         owner, attributes, above = element_owner(database, number), database.attributes(number), None
