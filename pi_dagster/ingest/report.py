@@ -145,6 +145,8 @@ class WindowReport:
     file_bytes: int
     live_files: int
     """Files of the partition after the commit."""
+    partition_rows: int | None
+    """Rows of the partition after the commit; None when the table's log does not say."""
     sample: pa.Table
     """The first rows, at most ten."""
 
@@ -220,10 +222,8 @@ class FramesReport:
     """False when the table held all of this already, so that nothing was committed."""
     files: int
     file_bytes: int
-    live_files: int
-    """Files of the partition after the commit."""
     sample: pa.Table
-    """The first rows, at most ten."""
+    """Rows of the day, at most ten."""
 
 
 @dataclass(frozen=True, kw_only=True)
