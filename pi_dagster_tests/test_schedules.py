@@ -56,10 +56,10 @@ def tick(site: Site, instance: dg.DagsterInstance, at: datetime | None = None) -
     ]
 
 
-def report(instance: dg.DagsterInstance, day: date, group: str, *, complete: bool) -> None:
+def report(instance: dg.DagsterInstance, day: date, group: str, *, settled: bool) -> None:
     instance.report_runless_asset_event(
         dg.AssetMaterialization(
-            "pi_timeseries", partition=partition_key(day, group), metadata={"pi/complete": complete}
+            "pi_timeseries", partition=partition_key(day, group), metadata={"pi/settled": settled}
         )
     )
 
@@ -80,7 +80,7 @@ def test_today_and_the_oldest_missing_day_are_loaded(site: Site, instance: dg.Da
 def test_only_missing_groups_of_a_day_are_loaded(site: Site, instance: dg.DagsterInstance) -> None:
     instance.report_runless_asset_event(dg.AssetMaterialization("pi_points"))
     oldest = site.start_date
-    report(instance, oldest, "b", complete=True)
+    report(instance, oldest, "b", settled=True)
     assert tick(site, instance)[1:] == [
         ("pi_timeseries", f"{oldest}|a", f"{oldest}|a"),
         ("pi_timeseries", f"{oldest}|c", f"{oldest}|c"),
@@ -93,7 +93,7 @@ def test_a_day_that_was_only_loaded_while_it_lasted_is_read_to_its_end(
     instance.report_runless_asset_event(dg.AssetMaterialization("pi_points"))
     oldest = site.start_date
     for group in ("a", "b", "c"):
-        report(instance, oldest, group, complete=group != "b")
+        report(instance, oldest, group, settled=group != "b")
     assert tick(site, instance)[1:] == [("pi_timeseries", f"{oldest}|b", f"{oldest}|b")]
 
 
@@ -102,7 +102,7 @@ def test_when_all_is_loaded_only_today_is(site: Site, instance: dg.DagsterInstan
     today = datetime.now(timezone.utc).date()
     for group in ("a", "b", "c"):
         for days in (1, 2):
-            report(instance, today - timedelta(days=days), group, complete=True)
+            report(instance, today - timedelta(days=days), group, settled=True)
     assert tick(site, instance) == [("pi_timeseries", f"{today}|a", f"{today}|c")]
 
 
@@ -138,7 +138,7 @@ def load_all_but(site: Site, instance: dg.DagsterInstance, left_out: set[tuple[d
     for day in (site.start_date, site.start_date + timedelta(days=1)):
         for group in ("a", "b", "c"):
             if (day, group) not in left_out:
-                report(instance, day, group, complete=True)
+                report(instance, day, group, settled=True)
 
 
 def test_when_the_rest_is_loaded_a_failed_day_is_tried_again_but_not_at_every_tick(
@@ -157,7 +157,7 @@ def test_when_the_rest_is_loaded_a_failed_day_is_tried_again_but_not_at_every_ti
 def test_a_day_that_lacks_a_tag_is_tried_again_like_one_that_failed(site: Site, instance: dg.DagsterInstance) -> None:
     oldest = site.start_date
     load_all_but(site, instance, {(oldest, "c")})
-    partial = {"pi/complete": False, "pi/failed_tags": 1}
+    partial = {"pi/settled": False, "pi/failed_tags": 1}
     key = partition_key(oldest, "c")
     instance.report_runless_asset_event(dg.AssetMaterialization("pi_timeseries", partition=key, metadata=partial))
     assert tick(site, instance)[1:] == [("pi_timeseries", f"{oldest}|c", f"{oldest}|c")]
@@ -178,8 +178,8 @@ def test_a_day_waits_for_a_list_of_tags_from_after_it(site: Site, instance: dg.D
     instance.report_runless_asset_event(dg.AssetMaterialization("pi_points"))
     yesterday = site.start_date + timedelta(days=1)
     for group in ("a", "b", "c"):
-        report(instance, site.start_date, group, complete=True)
-        report(instance, yesterday, group, complete=True)
+        report(instance, site.start_date, group, settled=True)
+        report(instance, yesterday, group, settled=True)
     tomorrow = datetime.now(timezone.utc) + timedelta(days=1)
     assert tick(site, instance, at=tomorrow) == [
         ("pi_timeseries", f"{tomorrow.date()}|a", f"{tomorrow.date()}|c"),

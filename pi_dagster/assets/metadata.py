@@ -7,13 +7,20 @@ Keys that begin with `dagster/` have a meaning to Dagster; `pi/` is about the pl
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timezone
+from datetime import datetime
 
 import dagster as dg
 import pyarrow as pa
 
 from pi_dagster.automation.frame_days import FRAMES, FRAMES_DIGEST, FRAMES_TABLE_ID, OPEN_FRAMES_DIGEST
-from pi_dagster.automation.partitions import COMPLETE, FAILED_TAGS
+from pi_dagster.automation.partitions import (
+    COMPLETE,
+    FAILED_TAGS,
+    SETTLED,
+    TABLE_VERSION,
+    TAGS_DIGEST,
+    WATERMARK,
+)
 from pi_dagster.ingest.report import FailedFrame, FailedTag, FramesReport, PointsReport, Traffic, WindowReport
 from pi_dagster.lake.location import Lake
 from pi_dagster.lake.schemas import TableDefinition, column_descriptions
@@ -50,40 +57,67 @@ def _delta_type(arrow_type: pa.DataType) -> str:
     )
 
 
-def window_metadata(report: WindowReport) -> Metadata:
-    """The metadata of one partition of pi_timeseries."""
-    rows_read = sum(report.rows_by_type.values())
+def window_metadata(report: WindowReport, *, is_tail: bool = False) -> Metadata:
+    """The metadata of one partition of pi_timeseries.
+
+    Args:
+        report: what was loaded of it.
+        is_tail: without tables, as a tail tells every few minutes, and all of it is kept for ever.
+    """
     metadata: Metadata = {
-        "dagster/partition_row_count": dg.MetadataValue.int(report.rows),
-        "pi/watermark": dg.MetadataValue.timestamp(report.watermark),
+        WATERMARK: dg.MetadataValue.timestamp(report.watermark),
         COMPLETE: dg.MetadataValue.bool(report.complete),
+        SETTLED: dg.MetadataValue.bool(report.settled),
         "pi/tags": dg.MetadataValue.int(report.tags),
+        TAGS_DIGEST: dg.MetadataValue.text(report.tags_digest),
         "pi/tags_with_events": dg.MetadataValue.int(report.tags_with_events),
         FAILED_TAGS: dg.MetadataValue.int(len(report.failed_tags)),
+        "load/rows": dg.MetadataValue.int(report.rows),
+        "load/seconds": dg.MetadataValue.float(round(report.seconds, 3)),
+        "load/events_per_second": dg.MetadataValue.float(round(report.events_per_second, 1)),
+        **_traffic(report.traffic),
+        TABLE_VERSION: dg.MetadataValue.int(report.table_version),
+        "lake/files": dg.MetadataValue.int(report.files),
+        "lake/file_bytes": dg.MetadataValue.int(report.file_bytes),
+        "lake/live_files": dg.MetadataValue.int(report.live_files),
+    }
+    if report.partition_rows is not None:
+        metadata["dagster/partition_row_count"] = dg.MetadataValue.int(report.partition_rows)
+    if not report.complete:
+        metadata["pi/lag_seconds"] = dg.MetadataValue.float(round(report.lag_seconds, 1))
+    if report.last_event is not None:
+        metadata["pi/last_event"] = dg.MetadataValue.timestamp(report.last_event)
+    if report.failed_tags:
+        metadata["pi/failed_tags_and_reasons"] = failed_tags_table(report.failed_tags)
+    return metadata if is_tail else {**metadata, **_what_was_read(report)}
+
+
+def _what_was_read(report: WindowReport) -> Metadata:
+    rows_read = sum(report.rows_by_type.values())
+    metadata: Metadata = {
         "pi/rows_by_type": _counts(report.rows_by_type, "value holds"),
         "pi/bad_share": dg.MetadataValue.float(_share(report.bad_rows, rows_read)),
         "pi/questionable_share": dg.MetadataValue.float(_share(report.questionable_rows, rows_read)),
         "pi/system_state_share": dg.MetadataValue.float(_share(sum(report.rows_by_system_state.values()), rows_read)),
         "pi/substituted_rows": dg.MetadataValue.int(report.substituted_rows),
         "pi/annotated_rows": dg.MetadataValue.int(report.annotated_rows),
-        "load/seconds": dg.MetadataValue.float(round(report.seconds, 3)),
-        "load/events_per_second": dg.MetadataValue.float(round(report.events_per_second, 1)),
-        **_traffic(report.traffic),
-        "lake/table_version": dg.MetadataValue.int(report.table_version),
-        "lake/files": dg.MetadataValue.int(report.files),
-        "lake/file_bytes": dg.MetadataValue.int(report.file_bytes),
+        "pi/sample": _sample(report.sample, ("tag_name", "timestamp", "value", "value_string", "units")),
     }
-    if not report.complete:
-        lag = datetime.now(timezone.utc) - report.watermark
-        metadata["pi/lag_seconds"] = dg.MetadataValue.float(round(lag.total_seconds(), 1))
-    if report.first_event is not None and report.last_event is not None:
+    if report.first_event is not None:
         metadata["pi/first_event"] = dg.MetadataValue.timestamp(report.first_event)
-        metadata["pi/last_event"] = dg.MetadataValue.timestamp(report.last_event)
     if report.rows_by_system_state:
         metadata["pi/rows_by_system_state"] = _counts(report.rows_by_system_state, "system state")
-    if report.failed_tags:
-        metadata["pi/failed_tags_and_reasons"] = failed_tags_table(report.failed_tags)
-    metadata["pi/sample"] = _sample(report.sample, ("tag_name", "timestamp", "value", "value_string", "units"))
+    if (difference := report.difference) is not None:
+        metadata["pi/added_events"] = dg.MetadataValue.int(difference.added)
+        metadata["pi/changed_events"] = dg.MetadataValue.int(difference.changed)
+        metadata["pi/removed_events"] = dg.MetadataValue.int(difference.removed)
+        if difference.tags:
+            metadata["pi/changes_by_tag"] = _table(
+                [
+                    {"tag": tag.tag_name, "added": tag.added, "changed": tag.changed, "removed": tag.removed}
+                    for tag in difference.tags
+                ]
+            )
     return metadata
 
 
@@ -159,6 +193,52 @@ def failed_frames_table(failed: Iterable[tuple[str, FailedFrame]]) -> dg.Metadat
     return _table(rows, columns=("day", "event frame", "id", "reason"))
 
 
+def hierarchy_metadata(report: AssetsReport) -> Metadata:
+    """The metadata of one snapshot of pi_asset_hierarchy."""
+    metadata: Metadata = {
+        "dagster/row_count": dg.MetadataValue.int(report.elements),
+        "pi/asset_server": dg.MetadataValue.text(report.asset_server),
+        "pi/databases": dg.MetadataValue.text(", ".join(report.databases)),
+        "pi/elements": dg.MetadataValue.int(report.elements),
+        "pi/levels": dg.MetadataValue.int(report.levels),
+        "pi/elements_with_several_parents": dg.MetadataValue.int(report.elements_with_several_parents),
+        **{f"pi/{change}_elements": dg.MetadataValue.int(count) for change, count in report.changes.items()},
+        "pi/unreadable_elements": dg.MetadataValue.int(len(report.unreadable_elements)),
+        "pi/tree": dg.MetadataValue.md(f"```text\n{report.tree}\n```"),
+        "load/seconds": dg.MetadataValue.float(round(report.seconds, 3)),
+        **_traffic(report.traffic),
+        "lake/table_version": dg.MetadataValue.int(report.hierarchy_version),
+        "lake/changed": dg.MetadataValue.bool(report.hierarchy_changed),
+    }
+    if report.changed_elements:
+        rows = [{"change": one.change, "element": one.element, "before": one.before} for one in report.changed_elements]
+        metadata["pi/changed_elements"] = _table(rows)
+    if report.unreadable_elements:
+        paths = report.unreadable_elements[:_MOST_NAMED]
+        metadata["pi/paths_of_unreadable_elements"] = _table([{"element": path} for path in paths])
+    columns = ("element_path", "template_name", "description", "element_id")
+    metadata["pi/sample"] = _sample(report.hierarchy_sample, columns)
+    return metadata
+
+
+def attributes_metadata(report: AssetsReport) -> Metadata:
+    """The metadata of one snapshot of pi_asset_attributes."""
+    metadata: Metadata = {
+        "dagster/row_count": dg.MetadataValue.int(report.attributes),
+        "pi/attributes": dg.MetadataValue.int(report.attributes),
+        "pi/tags": dg.MetadataValue.int(report.tags),
+        "pi/unread_values": dg.MetadataValue.int(report.unread_value_count),
+        "load/seconds": dg.MetadataValue.float(round(report.seconds, 3)),
+        "lake/table_version": dg.MetadataValue.int(report.attributes_version),
+        "lake/changed": dg.MetadataValue.bool(report.attributes_changed),
+    }
+    if report.unread_values:
+        metadata["pi/names_of_unread_values"] = _table([{"attribute": name} for name in report.unread_values])
+    columns = ("attribute_path", "data_reference", "tag_webid", "value_type", "units", "static_value")
+    metadata["pi/sample"] = _sample(report.attributes_sample, columns)
+    return metadata
+
+
 def failed_tags_table(failed_tags: Iterable[FailedTag]) -> dg.MetadataValue:
     """The tags that could not be read, and why."""
     return _table([{"tag": tag.tag_name, "reason": tag.error, "WebID": tag.tag_webid} for tag in failed_tags])
@@ -175,8 +255,6 @@ def _traffic(traffic: Traffic) -> Metadata:
         "load/requests": dg.MetadataValue.int(traffic.requests),
         "load/retries": dg.MetadataValue.int(traffic.retries),
         "load/bytes_received": dg.MetadataValue.int(traffic.bytes_received),
-        "load/refusals": dg.MetadataValue.int(traffic.refusals),
-        "load/seconds_held_back": dg.MetadataValue.float(round(traffic.seconds_held_back, 3)),
         "load/refusals": dg.MetadataValue.int(traffic.refusals),
         "load/seconds_held_back": dg.MetadataValue.float(round(traffic.seconds_held_back, 3)),
     }

@@ -2,29 +2,34 @@
 
 # Without `from __future__ import annotations`: Dagster wants the annotation of `context` as a class.
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
 
 import dagster as dg
 
 from pi_dagster.assets.failures import (
-    EXPECTED_ERRORS,
     PARTITION_ERRORS,
     FailedPartition,
     errors_told_plainly,
     partitions_failure,
 )
 from pi_dagster.assets.metadata import table_metadata, unread_tags_table, window_metadata
+from pi_dagster.assets.watermarks import last_watermarks
 from pi_dagster.automation.partitions import (
     build_timeseries_partitions,
     is_range_run,
+    partition_key,
     partition_tags,
     run_keys,
     split_partition_key,
 )
-from pi_dagster.automation.schedules import STOPPED_TAG
+from pi_dagster.automation.schedules import DAYS_BEHIND_TAG, STOPPED_TAG, TAIL_TAG
 from pi_dagster.ingest.report import FailedTag
-from pi_dagster.ingest.timeseries import partitions_in_turn
+from pi_dagster.ingest.tail import load_tail
+from pi_dagster.ingest.timeseries import Outcome, Partition, partitions_in_turn, run_in_turn
+from pi_dagster.lake import Lake
 from pi_dagster.lake.schemas import PI_TIMESERIES
+from pi_dagster.piwebapi import PIWebAPISource
 from pi_dagster.resources import SiteResources
 from pi_dagster.site import Site
 
@@ -35,7 +40,10 @@ The recorded values: **one row for each event in the PI archive**, exactly as it
 
 - A partition is one day (UTC) of one tag group. Loading it reads the whole day and replaces the whole day, in one
   step: loading it again never makes duplicates, and picks up late and edited values.
-- Today's partition reaches to a few seconds ago; `pi/watermark` tells how far.
+- Today's partition reaches to a few seconds ago: the schedule brings it forward every few minutes, reading only what
+  is new and a few minutes before it. `pi/watermark` tells how far it reaches, `pi/lag_seconds` how far it is behind.
+- Some hours after its end a day is read whole once more (`pi/settled`), and `pi/added_events`, `pi/changed_events`
+  and `pi/removed_events` tell what had come late or was edited.
 - `value` holds numbers. Digital states and texts are in `value_string`; states of the PI system itself, such as
   `No Data` or `Shutdown`, have `is_system_state` true.
 - When a tag cannot be read its partition fails, and no other; the failed run names tag and reason. *Backfill only
@@ -80,46 +88,73 @@ def build_pi_timeseries(
     def pi_timeseries(
         context: dg.AssetExecutionContext,
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
-        keys = run_keys(context, partitions)
+        keys = [str(key) for key in run_keys(context, partitions)]
+        is_tail = TAIL_TAG in context.run.tags
+        loaded: list[str] = []
         failed: list[FailedPartition] = []
         unread: list[tuple[str, FailedTag]] = []
         with errors_told_plainly(), resources.server(context).open() as source:
             lake = resources.lake(context).open()
-            loads = partitions_in_turn(site, source, lake, map(split_partition_key, keys), run_id=context.run.run_id)
-            for position, (key, load) in enumerate(zip(keys, loads, strict=True)):
-                try:
-                    report = load.run()
-                except EXPECTED_ERRORS as error:
-                    context.log.error(f"{key}: {error}")
-                    failed.append(FailedPartition(key, error))
-                    if isinstance(error, PARTITION_ERRORS):
-                        continue
-                    context.instance.add_run_tags(context.run.run_id, {STOPPED_TAG: key})
-                    loaded = position + 1 - len(failed)
-                    raise partitions_failure(failed, not_tried=keys[position + 1 :], loaded=loaded) from error
-                context.log.info(
-                    f"{key}: {report.rows:,} rows of {report.tags:,} tags in {report.seconds:.1f} s "
-                    f"({position + 1} of {len(keys)})"
-                )
-                unread += [(key, tag) for tag in report.failed_tags]
+            load = _tail_of if is_tail else _days_of
+            for partition, outcome in load(site, context, source, lake, [split_partition_key(key) for key in keys]):
+                key = str(partition_key(*partition))
+                if isinstance(outcome, Exception):
+                    context.log.error(f"{key}: {outcome}")
+                    failed.append(FailedPartition(key, outcome))
+                    continue
+                loaded.append(key)
+                if not is_tail:
+                    context.log.info(
+                        f"{key}: {outcome.rows:,} rows of {outcome.tags:,} tags in {outcome.seconds:.1f} s "
+                        f"({len(loaded) + len(failed)} of {len(keys)})"
+                    )
+                unread += [(key, tag) for tag in outcome.failed_tags]
+                metadata = window_metadata(outcome, is_tail=is_tail)
                 if is_range_run(context):
+                    if behind := context.run.tags.get(DAYS_BEHIND_TAG):
+                        metadata["pi/days_to_load"] = dg.MetadataValue.int(int(behind))
                     context.log_event(
                         dg.AssetMaterialization(
-                            context.asset_key,
-                            partition=key,
-                            metadata=window_metadata(report),
-                            tags=partition_tags(*split_partition_key(key)),
+                            context.asset_key, partition=key, metadata=metadata, tags=partition_tags(*partition)
                         )
                     )
                 else:
-                    yield dg.MaterializeResult(metadata=window_metadata(report))
+                    yield dg.MaterializeResult(metadata=metadata)
         if failed:
-            raise partitions_failure(failed, not_tried=(), loaded=len(keys) - len(failed))
+            tried = {*loaded, *(partition.key for partition in failed)}
+            not_tried = [key for key in keys if key not in tried]
+            if not isinstance(failed[-1].error, PARTITION_ERRORS):
+                context.instance.add_run_tags(context.run.run_id, {STOPPED_TAG: failed[-1].key})
+            raise partitions_failure(failed, not_tried=not_tried, loaded=len(loaded)) from failed[-1].error
         yield dg.AssetCheckResult(
             check_name=EVERY_TAG_READ, passed=not unread, metadata={"pi/unread_tags": unread_tags_table(unread)}
         )
 
     return pi_timeseries
+
+
+def _days_of(
+    site: Site, context: dg.AssetExecutionContext, source: PIWebAPISource, lake: Lake, partitions: Sequence[Partition]
+) -> Iterator[Outcome]:
+    """Whole days, each with a commit of its own."""
+    loads = partitions_in_turn(site, source, lake, partitions, run_id=context.run.run_id)
+    return run_in_turn(loads, goes_on_after=PARTITION_ERRORS)
+
+
+def _tail_of(
+    site: Site, context: dg.AssetExecutionContext, source: PIWebAPISource, lake: Lake, partitions: Sequence[Partition]
+) -> Iterator[Outcome]:
+    """What the days lack since their watermarks."""
+    of_the_days_before = [(day - timedelta(days=1), group) for day, group in partitions]
+    return load_tail(
+        site,
+        source,
+        lake,
+        partitions,
+        watermarks=last_watermarks(context.instance, context.asset_key, {*partitions, *of_the_days_before}),
+        run_id=context.run.run_id,
+        goes_on_after=PARTITION_ERRORS,
+    )
 
 
 def _lineage(points: dg.AssetKey) -> dg.TableColumnLineage:

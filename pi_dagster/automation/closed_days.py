@@ -1,21 +1,25 @@
-"""Which closed days still have to be loaded, as Dagster's own record of materializations and failures tells."""
+"""Which closed days still have to be loaded, as Dagster's own record of materializations and failures tells.
+
+A day is done when it was read whole after its time to settle. Until then it is the tail's, which has read nearly all
+of it; afterwards it makes no difference how much that was.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from enum import Enum, auto
 from itertools import groupby
 
 import dagster as dg
 
-from pi_dagster.automation.partitions import COMPLETE, FAILED_TAGS, partition_key, range_tags
+from pi_dagster.automation.partitions import FAILED_TAGS, SETTLED, partition_key, range_tags
 from pi_dagster.site import Site
 
 
 class _State(Enum):
-    COMPLETE = auto()
+    SETTLED = auto()
     TO_LOAD = auto()
     FAILED = auto()
     UNDER_WAY = auto()
@@ -36,15 +40,17 @@ class DayToLoad:
 
 @dataclass(frozen=True)
 class OpenWork:
-    """What of the days before today is not loaded.
+    """What of the days whose time to settle has come is not settled.
 
     Args:
-        next_day: the oldest day with groups that were never loaded to its end and did not fail.
+        next_day: the oldest day with groups that are not settled, not under way and did not fail.
         failed: the days with groups whose last load failed, or could not read some tag, oldest first.
+        days: how many days are not settled, those under way included.
     """
 
     next_day: DayToLoad | None
     failed: Sequence[DayToLoad]
+    days: int
 
 
 class ClosedDays:
@@ -61,26 +67,26 @@ class ClosedDays:
         self._state_of_event: dict[int, _State] = {}
         """By storage id of a materialization, which never changes, so that each is read once and not every tick."""
 
-    def open_work(self, instance: dg.DagsterInstance, today: date) -> OpenWork:
-        """What is not loaded and not under way.
-
-        A day that was only loaded while it lasted is not complete: one more run has to read its last minutes.
-        """
+    def open_work(self, instance: dg.DagsterInstance, now: datetime) -> OpenWork:
+        """What is not settled although it is time."""
         groups = self._site.partition_names()
-        first = max(self._site.start_date, today - timedelta(days=self._site.incremental_window_days))
-        days = [first + timedelta(days=offset) for offset in range((today - first).days)]
+        first = max(self._site.start_date, now.date() - timedelta(days=self._site.incremental_window_days))
+        over = (now - timedelta(hours=self._site.settle_hours)).date()
+        days = [first + timedelta(days=offset) for offset in range((over - first).days)]
         states = self._states(instance, [partition_key(day, group) for day in days for group in groups])
         next_day: DayToLoad | None = None
         failed: list[DayToLoad] = []
+        open_days = 0
         for day in days:
             in_state = {
                 state: [group for group in groups if states[partition_key(day, group)] is state] for state in _State
             }
+            open_days += len(in_state[_State.SETTLED]) < len(groups)
             if in_state[_State.TO_LOAD] and next_day is None:
                 next_day = DayToLoad(day, in_state[_State.TO_LOAD])
             if in_state[_State.FAILED]:
                 failed.append(DayToLoad(day, in_state[_State.FAILED]))
-        return OpenWork(next_day, failed)
+        return OpenWork(next_day, failed, open_days)
 
     def _states(self, instance: dg.DagsterInstance, keys: Sequence[str]) -> dict[str, _State]:
         asset, partitions = self._timeseries.key, self._timeseries.partitions_def
@@ -91,9 +97,9 @@ class ClosedDays:
         states: dict[str, _State] = {}
         for key in keys:
             state = self._state_of_event.get(latest[key], _State.TO_LOAD) if key in latest else _State.TO_LOAD
-            if state is not _State.COMPLETE and status.get(key) == dg.AssetPartitionStatus.IN_PROGRESS:
+            if state is not _State.SETTLED and status.get(key) == dg.AssetPartitionStatus.IN_PROGRESS:
                 state = _State.UNDER_WAY
-            elif state is not _State.COMPLETE and status.get(key) == dg.AssetPartitionStatus.FAILED:
+            elif state is not _State.SETTLED and status.get(key) == dg.AssetPartitionStatus.FAILED:
                 state = _State.FAILED
             states[key] = state
         return states
@@ -106,11 +112,8 @@ class ClosedDays:
         for record in instance.fetch_materializations(wanted, limit=len(unknown)).records:
             materialization = record.asset_materialization
             told = {name: value.value for name, value in materialization.metadata.items()} if materialization else {}
-            if told.get(FAILED_TAGS):
-                state = _State.FAILED
-            else:
-                state = _State.COMPLETE if told.get(COMPLETE) else _State.TO_LOAD
-            self._state_of_event[record.storage_id] = state
+            finished = _State.SETTLED if told.get(SETTLED) else _State.TO_LOAD
+            self._state_of_event[record.storage_id] = _State.FAILED if told.get(FAILED_TAGS) else finished
 
 
 def _stretches(positions: Sequence[int]) -> Iterator[tuple[int, int]]:

@@ -15,6 +15,18 @@ TAG_GROUP = "tag_group"
 COMPLETE = "pi/complete"
 """Metadata of a materialization: true when it holds its day to the end, for every tag."""
 
+SETTLED = "pi/settled"
+"""Metadata of a materialization: true when the day is complete and was read whole after its time to settle."""
+
+WATERMARK = "pi/watermark"
+"""Metadata of a materialization: up to which instant it is complete."""
+
+TAGS_DIGEST = "pi/tags_digest"
+"""Metadata of a materialization: another one when a tag joined the partition or left it."""
+
+TABLE_VERSION = "lake/table_version"
+"""Metadata of a materialization: the version of the table that its commit made."""
+
 FAILED_TAGS = "pi/failed_tags"
 """Metadata of a materialization: how many tags of the partition could not be read."""
 

@@ -14,6 +14,12 @@ from pi_dagster.site import Site
 LOAD_TAG = "pi/load"
 """Run tag that says what the schedule asked for, so that it does not ask again while that run is under way."""
 
+TAIL_TAG = "pi/tail"
+"""Run tag that asks for what is new since the watermarks; runs without it, such as a person's, read whole days."""
+
+DAYS_BEHIND_TAG = "pi/days_to_load"
+"""Run tag that tells how many closed days are not loaded, so that today's metadata can show it."""
+
 STOPPED_TAG = "pi/stopped"
 """Run tag of a run that gave up for a reason which concerns every partition, such as a server that does not answer."""
 
@@ -47,7 +53,7 @@ def _list_began(listed: dg.EventLogEntry) -> float:
 def build_timeseries_schedule(
     site: Site, points: dg.AssetsDefinition, timeseries: dg.AssetsDefinition, *, name: str
 ) -> dg.ScheduleDefinition:
-    """Today's partitions at every tick, and beside them one closed day that is not loaded to its end.
+    """Today's partitions at every tick, and beside them one closed day that is not loaded and settled.
 
     One run takes all tag groups of the day: a run of its own for each would start a process every few minutes
     for every group, and they would wait for each other at the PI server's pool anyway.
@@ -61,9 +67,10 @@ def build_timeseries_schedule(
         cron_schedule=site.schedules.timeseries,
         execution_timezone="UTC",
         description=(
-            "Loads today's data of every tag group again and again, and beside it, oldest first, one closed day "
-            f"of the last {site.incremental_window_days} that was never loaded whole; days that failed are tried "
-            "again, one an hour. Loads the list of tags first where there is none, or none from after that day."
+            "Brings today's data of every tag group forward, reading only what is new; and beside it loads, oldest "
+            f"first, one closed day of the last {site.incremental_window_days} that was not read whole since "
+            f"{site.settle_hours:g} hours after its end; days that failed are tried again, one an hour. Loads the list "
+            "of tags first where there is none, or none from after that day."
         ),
     )
     def load_timeseries(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
@@ -95,11 +102,16 @@ def build_timeseries_schedule(
         if listed is None:
             request("tags", points, [{}])
         else:
-            # Before anything else in Dagster's queue, in which a backfill may have put hundreds of runs.
-            first = {**range_tags(today, groups[0], groups[-1]), "dagster/priority": "1"}
-            request("today", timeseries, [first])
+            work = closed_days.open_work(context.instance, now)
+            tail = {
+                **range_tags(today, groups[0], groups[-1]),
+                TAIL_TAG: "true",
+                DAYS_BEHIND_TAG: str(work.days),
+                # Before anything else in Dagster's queue, in which a backfill may have put hundreds of runs.
+                "dagster/priority": "1",
+            }
+            request("today", timeseries, [tail])
             last_of_today = context.instance.get_run_records(dg.RunsFilter(tags=load_of("today")), limit=1)
-            work = closed_days.open_work(context.instance, today)
             if any(STOPPED_TAG in record.dagster_run.tags for record in last_of_today):
                 context.log.info("No closed day is asked for: the last run was stopped by the server or the lake.")
             elif work.next_day is not None:

@@ -78,12 +78,15 @@ def load_tail(
     Yields:
         Each partition that was tried, with its report, once committed, or its error.
 
-    Raises:
-        IngestError, LakeError, PIWebAPIError: before anything was tried.
     """
-    server_now = source.server_time()
     tags = TagList(site, lake)
-    trusted = _trusted(watermarks, TimeseriesTable.open(lake), tags)
+    try:
+        server_now = source.server_time()
+        table = TimeseriesTable.open(lake)
+        trusted = _trusted(watermarks, table, tags)
+    except (LakeError, PIWebAPIError) as error:
+        yield partitions[0], error
+        return
     begun = {partition for partition in trusted if not watermarks[partition].complete}
     settle = timedelta(hours=site.settle_hours)
     wanted = [
@@ -102,7 +105,7 @@ def load_tail(
     }
     together = [partition for partition in wanted if partition not in alone]
     for partition, outcome in _run_together(
-        TimeseriesTable.open(lake),
+        table,
         loads_in_turn(site, source, lake, together, planner, run_id=run_id),
         commit_info={"site": site.name, "run_id": run_id},
         goes_on_after=goes_on_after,

@@ -209,6 +209,7 @@ class PartitionLoad:
             files=commit.files,
             file_bytes=commit.file_bytes,
             live_files=commit.live_files,
+            partition_rows=commit.partition_rows,
             sample=summary.sample,
         )
 

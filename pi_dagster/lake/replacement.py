@@ -60,6 +60,8 @@ class WindowCommit:
     """Rows before the window that were copied so that the many small files of an hour became one."""
     live_files: int
     """Files of the partition after the commit."""
+    partition_rows: int | None
+    """Rows of the partition after the commit; None when the log does not say."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,7 @@ class Replacement:
         self._window = window
         self._merging = Merging(staging, window, hours_end_at=hours_end_at)
         self._live_files = 0
+        self._rows_that_stay: int | None = 0
         self._new_files: list[StagedFile] = []
         self._keep_tags: list[str] = []
         self._planned_on: frozenset[str] | None = None
@@ -125,7 +128,10 @@ class Replacement:
         self._merging.plan([file for file in live if file.path not in taken])
         added = self._added()
         removed = [*(copy.file for copy in self._copies), *self._merging.merged]
-        self._live_files = len(live) + len(added) - len(removed)
+        gone = {file.path for file in removed}
+        stay = [file.rows for file in live if file.path not in gone]
+        self._live_files = len(stay) + len(added)
+        self._rows_that_stay = None if None in stay else sum(rows for rows in stay if rows is not None)
         return FileChange(add=added, remove=[file.remove_action() for file in removed], facts=self._window.facts())
 
     def result(self, version: int) -> WindowCommit:
@@ -136,11 +142,15 @@ class Replacement:
             files=len(added),
             file_bytes=sum(file.size for file in added),
             live_files=self._live_files,
+            partition_rows=self._plus_rows_that_stay(added),
             rows=sum(file.rows for file in self._new_files),
             kept_rows=sum(copy.kept_rows for copy in self._copies),
             merged_rows=sum(file.rows for file in self._merging.written),
             replaced_rows=sum(copy.replaced_rows for copy in self._copies),
         )
+
+    def _plus_rows_that_stay(self, added: Iterable[StagedFile]) -> int | None:
+        return None if self._rows_that_stay is None else self._rows_that_stay + sum(file.rows for file in added)
 
     def _added(self) -> list[StagedFile]:
         return [*self._new_files, *(file for copy in self._copies for file in copy.kept), *self._merging.written]

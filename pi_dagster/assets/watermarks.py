@@ -1,0 +1,50 @@
+"""The watermarks that the last loads of partitions left, from the metadata of their materializations.
+
+Two look-ups for any number of partitions: Dagster's index knows the last event of each, so its history is not read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import datetime, timezone
+
+import dagster as dg
+
+from pi_dagster.automation.partitions import (
+    COMPLETE,
+    TABLE_VERSION,
+    TAGS_DIGEST,
+    WATERMARK,
+    partition_key,
+    split_partition_key,
+)
+from pi_dagster.ingest.tail import Watermark
+from pi_dagster.ingest.timeseries import Partition
+
+
+def last_watermarks(
+    instance: dg.DagsterInstance, asset: dg.AssetKey, partitions: Collection[Partition]
+) -> Mapping[Partition, Watermark]:
+    """The watermark of each partition that has one; none where the last materialization tells none."""
+    keys = {str(partition_key(*partition)) for partition in partitions}
+    latest = instance.get_latest_storage_id_by_partition(
+        asset, dg.DagsterEventType.ASSET_MATERIALIZATION, partitions=keys
+    )
+    if not latest:
+        return {}
+    wanted = dg.AssetRecordsFilter(asset, storage_ids=list(latest.values()))
+    found: dict[Partition, Watermark] = {}
+    for record in instance.fetch_materializations(wanted, limit=len(latest)).records:
+        materialization = record.asset_materialization
+        if materialization is None or record.partition_key is None:
+            continue
+        told = {name: value.value for name, value in materialization.metadata.items()}
+        if {WATERMARK, COMPLETE, TABLE_VERSION, TAGS_DIGEST} <= told.keys():
+            found[split_partition_key(record.partition_key)] = Watermark(
+                instant=datetime.fromtimestamp(float(str(told[WATERMARK])), timezone.utc),
+                complete=told[COMPLETE] is True,
+                table_version=int(str(told[TABLE_VERSION])),
+                run_id=record.run_id,
+                tags_digest=str(told[TAGS_DIGEST]),
+            )
+    return found
