@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -264,14 +265,14 @@ def test_a_limit_below_the_sites_names_the_setting() -> None:
         get(Script(refusal))
 
 
-def endless(request: BaseHTTPRequestHandler) -> None:
+def endless(request: BaseHTTPRequestHandler, *, first: bytes = b"", each: bytes = b"100000\r\n%s\r\n") -> None:
     request.send_response(200)
     request.send_header("Transfer-Encoding", "chunked")
     request.end_headers()
-    chunk = b"100000\r\n" + bytes(1 << 20) + b"\r\n"
     try:
+        request.wfile.write(first)
         while True:
-            request.wfile.write(chunk)
+            request.wfile.write(each.replace(b"%s", bytes(1 << 20)))
     except OSError:
         request.close_connection = True
 
@@ -282,8 +283,9 @@ def endless(request: BaseHTTPRequestHandler) -> None:
         answer(200, b"", Content_Length=str(5 << 20)),
         answer(200, gzip.compress(bytes(5 << 20)), Content_Encoding="gzip"),
         endless,
+        partial(endless, first=b"FFFFFFFF\r\n", each=b"%s"),
     ],
-    ids=["declared", "gzip bomb", "endless"],
+    ids=["declared", "gzip bomb", "endless", "one chunk of 4 GiB"],
 )
 def test_a_body_above_the_limit_is_refused_without_reading_it(too_large: Respond) -> None:
     with pytest.raises(AnswerTooLargeError, match=r"more than 4 MiB.*max_body_mebibytes"):

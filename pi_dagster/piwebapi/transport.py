@@ -44,7 +44,7 @@ Answer = TypeVar("Answer")
 Parameters = Sequence[tuple[str, str]]
 
 _PLAIN_ANSWERS = frozenset({200, 207})
-_CHUNK_BYTES = 1 << 20
+_PIECE_BYTES = 1 << 20
 _GZIP_WBITS = 31
 
 
@@ -277,7 +277,7 @@ class Transport:
             return bytes(response.raw.read(decode_content=False))
         pieces: list[bytes] = []
         size = 0
-        while piece := response.raw.read(_CHUNK_BYTES, decode_content=False):
+        for piece in response.raw.stream(_PIECE_BYTES, decode_content=False):
             pieces.append(piece)
             size += len(piece)
             if size > self._max_body_bytes:
