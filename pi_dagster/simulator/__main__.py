@@ -29,6 +29,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--admin-port", type=int, help="open the admin door on this port; 0 takes a free one")
     parser.add_argument("--latency-ms", type=float, default=0.0, help="milliseconds added to every answer")
     parser.add_argument("--profile", choices=sorted(PROFILES), default="plant", help="what the tags are like")
+    parser.add_argument("--event-frames", type=int, default=0, help="number of generated event frames (default 0)")
+    parser.add_argument("--event-frame-days", type=int, default=30, help="days back that they begin (default 30)")
     options = parser.parse_args(arguments)
     try:
         serve_forever(
@@ -41,6 +43,8 @@ def main(arguments: list[str] | None = None) -> int:
             admin_port=options.admin_port,
             latency_ms=options.latency_ms,
             profile=options.profile,
+            event_frames=options.event_frames,
+            event_frame_days=options.event_frame_days,
         )
     except (UnreadableFolderError, PortError, ValueError) as error:
         print(f"The simulator cannot start: {error}", file=sys.stderr)

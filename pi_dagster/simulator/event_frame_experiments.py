@@ -6,18 +6,22 @@ from collections.abc import Sequence
 
 from pi_dagster.simulator.af_model import AssetDatabase
 from pi_dagster.simulator.archive import Archive, iso_timestamp
+from pi_dagster.simulator.event_frame_history import FrameHistory
 from pi_dagster.simulator.event_frames import EventFrameStore
 from pi_dagster.simulator.files import SkabBase
 
 
-def event_frames_of(archive: Archive, databases: Sequence[AssetDatabase]) -> EventFrameStore:
+def event_frames_of(
+    archive: Archive, databases: Sequence[AssetDatabase], histories: Sequence[FrameHistory] = ()
+) -> EventFrameStore:
     """The event frames that follow from an archive: the experiments of SKAB's, of others none.
 
     Args:
         archive: the archive.
         databases: the databases that follow from it.
+        histories: made-up frames beside them.
     """
-    store = EventFrameStore(databases)
+    store = EventFrameStore(databases, histories)
     if isinstance(archive.base, SkabBase):
         database = databases[0].snapshot()
         loop = [database.element(number).id for number in database.children(None)]

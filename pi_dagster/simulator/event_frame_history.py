@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from uuid import UUID, uuid5
 
 import numpy as np
@@ -57,9 +57,14 @@ class FrameHistory:
         start: when the first one starts; aware.
         end: when the history ends; aware.
         seed: another one makes others.
+
+    Raises:
+        ValueError: a negative count, or an end before the start.
     """
 
     def __init__(self, database: AssetDatabase, *, count: int, start: datetime, end: datetime, seed: int = 1) -> None:
+        if count < 0 or end < start:
+            raise ValueError("a history has no negative number of event frames, and ends after it starts")
         self.database = database = database.snapshot()
         self._seed = seed * 0x9E3779B97F4A7C15
         self._first_id = uuid5(database.id, f"event frames {seed}").int >> _NUMBER_BITS << _NUMBER_BITS
@@ -175,6 +180,15 @@ class FrameHistory:
             states = self._states.get(template.type_qualifier, ())
             return states[chance % len(states)].name if states else None
         return template.value
+
+
+def recent_history(database: AssetDatabase, count: int, days: int, seed: int = 1) -> FrameHistory:
+    """A history that begins that many days before today and ends with the last full hour."""
+    now = datetime.now(timezone.utc)
+    start = now.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=days)
+    return FrameHistory(
+        database, count=count, start=start, end=now.replace(minute=0, second=0, microsecond=0), seed=seed
+    )
 
 
 def _mixed(number: int) -> int:

@@ -7,7 +7,10 @@ import threading
 from pathlib import Path
 from types import FrameType
 
+from pi_dagster.simulator.af_tags import database_of
 from pi_dagster.simulator.archive import Archive
+from pi_dagster.simulator.event_frame_experiments import event_frames_of
+from pi_dagster.simulator.event_frame_history import recent_history
 from pi_dagster.simulator.files import SkabBase
 from pi_dagster.simulator.generator import GeneratedBase
 from pi_dagster.simulator.plant import PROFILES
@@ -26,6 +29,8 @@ def serve_forever(
     admin_port: int | None = None,
     latency_ms: float = 0.0,
     profile: str = "plant",
+    event_frames: int = 0,
+    event_frame_days: int = 30,
 ) -> None:
     """Serve until SIGINT or SIGTERM; prints the base URL as the first line, then that of an open admin door.
 
@@ -39,6 +44,8 @@ def serve_forever(
         admin_port: port of the admin door, 0 for a free one; None keeps it shut.
         latency_ms: milliseconds added to every answer.
         profile: name of the mix of generated tags (`plant.PROFILES`).
+        event_frames: number of generated event frames.
+        event_frame_days: how many days back from today they begin; the last ones are of this hour.
 
     Raises:
         PortError: a port cannot be had.
@@ -47,6 +54,15 @@ def serve_forever(
     """
     base = SkabBase(data) if data is not None else GeneratedBase(tags=tags, seed=seed, mix=PROFILES[profile])
     settings = SimulatorSettings(user=user, password=password, latency_seconds=latency_ms / 1000)
+    archive = Archive(base)
+    databases = [database_of(archive)]
+    histories = [recent_history(databases[0], event_frames, event_frame_days, seed)] if event_frames else []
+    simulator = Simulator(
+        archive=archive,
+        settings=settings,
+        assets=databases,
+        event_frames=event_frames_of(archive, databases, histories),
+    )
     interrupted = threading.Event()
 
     def interrupt(signal_number: int, frame: FrameType | None) -> None:
@@ -54,7 +70,7 @@ def serve_forever(
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, interrupt)
-    with Simulator(archive=Archive(base), settings=settings).serve(port=port, admin_port=admin_port) as running:
+    with simulator.serve(port=port, admin_port=admin_port) as running:
         print(running.url, flush=True)
         if running.admin_url is not None:
             print(f"admin door: {running.admin_url}", flush=True)

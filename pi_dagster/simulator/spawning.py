@@ -32,6 +32,8 @@ def spawned(
     admin_port: int | None = None,
     latency_ms: float = 0.0,
     profile: str = "plant",
+    event_frames: int = 0,
+    event_frame_days: int = 30,
 ) -> Iterator[SpawnedSimulator]:
     """Run `python -m pi_dagster.simulator` while the block lasts.
 
@@ -49,6 +51,8 @@ def spawned(
         "--admin-port": admin_port,
         "--latency-ms": latency_ms,
         "--profile": profile,
+        "--event-frames": event_frames,
+        "--event-frame-days": event_frame_days,
     }
     command = [sys.executable, "-m", "pi_dagster.simulator"]
     for name, value in options.items():
