@@ -20,9 +20,12 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 
 @app.command(epilog="Example: python -m benchmarks --quick --only decode --only extraction")
 def main(
-    quick: Annotated[bool, typer.Option("--quick", help="Two minutes instead of twenty; fewer rounds, less data.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Two minutes instead of twenty; fewer rounds, less data.")
+    ] = False,
     only: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help=f"Run only this one; repeatable. {', '.join(catalogue.NAMES)}.")
+        list[str] | None,
+        typer.Option(metavar="NAME", help=f"Run only this one; repeatable. {', '.join(catalogue.NAMES)}."),
     ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write everything as JSON.")] = None,
     markdown_file: Annotated[

@@ -78,9 +78,7 @@ def batch(url: str, web_ids: Sequence[str], start: datetime, end: datetime) -> L
         session = requests.Session()
         while tags := list(islice(remaining, BATCH_SIZE)):
             calls = {tag: {"Method": "GET", "Resource": f"{url}/streams/{tag}/recorded?{query}"} for tag in tags}
-            response = session.post(
-                f"{url}/batch", json=calls, headers={"X-Requested-With": "benchmark"}, timeout=60
-            )
+            response = session.post(f"{url}/batch", json=calls, headers={"X-Requested-With": "benchmark"}, timeout=60)
             response.raise_for_status()
             frames = []
             for tag, answer in json.loads(response.content).items():

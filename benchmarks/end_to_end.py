@@ -89,7 +89,7 @@ def run(scale: Scale) -> Section:
     )
 
 
-def _with_latency(replay: Replay, milliseconds: float, call: Call, work: Callable[..., Load], *args, **kwargs) -> Load:  # noqa: ANN002, ANN003
+def _with_latency(replay: Replay, milliseconds: float, call: Call, work: Callable[..., Load], *args, **kwargs) -> Load:
     replay.set_latency(milliseconds)
     load: Load = call(work, *args, **kwargs)
     return load

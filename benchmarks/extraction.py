@@ -119,9 +119,7 @@ def _whole_days(size: Size, ours: Call, theirs: Call) -> Section:
                 "to Delta": partial(ours, load_to_delta, site),
                 "to Delta, uncompressed answers": partial(ours, load_to_delta, plain),
                 "decode alone": partial(ours, decode_again_and_again, size.day_tags),
-                "naive": partial(
-                    theirs, baselines.naive, replay.url, web_ids[: size.naive_day_tags], MIDNIGHT, end
-                ),
+                "naive": partial(theirs, baselines.naive, replay.url, web_ids[: size.naive_day_tags], MIDNIGHT, end),
                 "batch": partial(theirs, baselines.batch, replay.url, web_ids, MIDNIGHT, end),
             },
             replay,
@@ -162,7 +160,9 @@ def _whole_days(size: Size, ours: Call, theirs: Call) -> Section:
             "day: rows": delta.rows,
             "day: requests": delta.requests,
             "day: bytes a row on the wire": delta.bytes_received / delta.rows,
-            "day: CPU seconds a row": Figure.of([load.cost.cpu_seconds / load.rows for load in results["to Delta"]]).median,
+            "day: CPU seconds a row": Figure.of(
+                [load.cost.cpu_seconds / load.rows for load in results["to Delta"]]
+            ).median,
             **{f"day: {name}, rows/s": Figure.of(rates).median for name, rates in rate.items()},
         },
     )
@@ -182,9 +182,7 @@ def _ten_minutes(size: Size, ours: Call, theirs: Call) -> Section:
         results = _measured(
             {
                 "to Delta": partial(ours, load_to_delta, site),
-                "naive": partial(
-                    theirs, baselines.naive, replay.url, web_ids[: size.naive_slice_tags], MIDNIGHT, end
-                ),
+                "naive": partial(theirs, baselines.naive, replay.url, web_ids[: size.naive_slice_tags], MIDNIGHT, end),
                 "batch": partial(theirs, baselines.batch, replay.url, web_ids, MIDNIGHT, end),
             },
             replay,

@@ -109,5 +109,3 @@ def _markdown_table(header: Any, rows: Any) -> list[str]:
         return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
 
     return [line(header), line(["---"] * len(header)), *(line(cells) for cells in rows)]
-
-
