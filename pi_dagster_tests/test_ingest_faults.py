@@ -227,7 +227,8 @@ def test_a_tag_that_fails_after_some_of_its_pages_leaves_none_of_them(tmp_path: 
             """Switches the fault on once events of the tag have been passed on."""
 
             def read_in_turn(self, windows):  # type: ignore[no-untyped-def]
-                (reading,) = super().read_in_turn(windows)
+                readings = super().read_in_turn(windows)
+                reading = next(readings)
                 tables = iter(reading)
 
                 def half_way() -> Iterator[pa.Table]:

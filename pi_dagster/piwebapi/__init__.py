@@ -5,7 +5,8 @@ It sends GET and `POST /batch` of GETs, and refuses to send anything else.
 """
 
 from pi_dagster.piwebapi.errors import PermanentError, PIWebAPIError, TransientError
-from pi_dagster.piwebapi.recorded import RECORDED_SCHEMA, ReadWindow, RecordedReading, StreamRef
+from pi_dagster.piwebapi.event_tables import RECORDED_SCHEMA
+from pi_dagster.piwebapi.recorded import ReadWindow, RecordedReading, StreamRef
 from pi_dagster.piwebapi.source import PIWebAPISource
 
 __all__ = [

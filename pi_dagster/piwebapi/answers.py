@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from functools import partial
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -50,26 +51,37 @@ _STREAMSET_FIELDS = (
 )
 
 
-@dataclass(frozen=True)
-class StreamEvents:
-    """Where the events of one stream are in the answer's table, and their unit."""
+class EventBlock:
+    """A table of EVENT_SCHEMA, and its instants at hand."""
 
-    table: pa.Table
+    def __init__(self, table: pa.Table) -> None:
+        self.table = table
+        column = table.column("timestamp").chunk(0) if table.num_rows else None
+        self.times_us: npt.NDArray[np.int64] = (
+            np.frombuffer(column.buffers()[1], np.int64, table.num_rows) if column else np.empty(0, np.int64)
+        )
+        """Microseconds since 1970."""
+
+
+class StreamEvents(NamedTuple):
+    """Where the events of one stream are in the table of an answer, and their unit."""
+
+    block: EventBlock
     first: int
-    count: int
+    rows: int
     units: str
 
     def times_us(self) -> npt.NDArray[np.int64]:
         """Instants in microseconds since 1970."""
-        column = self.table.column("timestamp").chunk(0) if self.count else None
-        if column is None:
-            return np.empty(0, np.int64)
-        times = np.frombuffer(column.buffers()[1], np.int64, self.table.num_rows)
-        return times[self.first : self.first + self.count]
+        return self.block.times_us[self.first : self.first + self.rows]
+
+    def end_us(self) -> int:
+        """The first microsecond after the last event; 0 when there is none."""
+        return int(self.block.times_us[self.first + self.rows - 1]) + 1 if self.rows else 0
 
     def before(self, end_us: int) -> StreamEvents:
         """Those of these events that lie before `end_us`, microseconds since 1970."""
-        return replace(self, count=int(np.searchsorted(self.times_us(), end_us)))
+        return self._replace(rows=int(np.searchsorted(self.times_us(), end_us)))
 
 
 @dataclass(frozen=True)
@@ -174,12 +186,13 @@ def _answer(body: bytes, request: Request, found: dict[str, Stream], troubles: d
 
 
 def _locate(web_ids: Sequence[str], streams: Sequence[Stream]) -> dict[str, StreamEvents]:
-    table = event_table(streams)
+    block = EventBlock(event_table(streams))
     first = 0
     located = {}
     for web_id, stream in zip(web_ids, streams, strict=True):
-        located[web_id] = StreamEvents(table, first, len(stream.Items or ()), stream.UnitsAbbreviation or "")
-        first += len(stream.Items or ())
+        count = len(stream.Items or ())
+        located[web_id] = StreamEvents(block, first, count, stream.UnitsAbbreviation or "")
+        first += count
     return located
 
 

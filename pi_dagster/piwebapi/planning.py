@@ -1,14 +1,18 @@
-"""How streams and time are cut into requests: as much as the server allows in each, and no more.
+"""How streams and time are cut into requests: each filled as well as it can be foreseen, and none larger than allowed.
 
-Dense tags are read few at a time and in slices of time, sparse ones many at a time. What is dense is learned from
-the answers, so the first window of a tag is asked for as if it were sparse.
+Sparse streams share a request for the whole window. Dense ones share requests with a few others as dense as they
+are, because all streams of a request have the same `maxCount`, and the window is cut into slices that just fit. How
+dense a stream is, is learned from the answers; one that is not known yet is asked for as if it were sparse, and its
+first page tells.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 from pi_dagster.site import ServerSettings
 
@@ -16,32 +20,58 @@ MAX_WEBID_BYTES = 6000
 """Bytes of `webId=` parameters in one URL: HTTP.sys, which PI Web API runs on, takes 16 KB for the request line and
 all headers together by default, and a Kerberos ticket may need most of that."""
 
-_HEADROOM = 1.2
-"""How much denser than before a tag may become before its page is cut."""
+_ALIKE = 1.25
+"""How many times denser than another a stream may be that shares its sliced requests."""
+_MOST_STREAMS_SLICED = 8
+_MOST_PAGES_HELD = 4
+"""Streams that share sliced requests, and full requests' worth of their events: the events of all but the first
+wait in memory until the first is complete, as events come in the order of tag, then time."""
+_GOOD_ENOUGH = 1.05
+_TRUSTED = 8
+"""How many times the events seen so far an estimate may reach: events close together may be a burst, not a habit."""
+_MOST_HEADROOM = 1.25
+_EVENTS_THAT_TELL_A_RATE = 1000
 _MOST_SLICES = 1000
 
 
-@dataclass(frozen=True)
-class Density:
-    """How many events a stream had in a stretch of time that was read."""
+class Density(NamedTuple):
+    """How many events a stream had in a stretch of time that was read, and the highest rate within it."""
 
     events: int = 0
     duration_us: int = 0
+    peak: float = 0.0
 
-    def and_then(self, events: int, duration_us: int) -> Density:
-        """The density over this stretch and a further one."""
-        return Density(self.events + events, self.duration_us + duration_us)
+    @classmethod
+    def of(cls, events: int, duration_us: int) -> Density:
+        """The density over one stretch."""
+        tells = events >= _EVENTS_THAT_TELL_A_RATE and duration_us > 0
+        return cls(events, duration_us, events / duration_us if tells else 0.0)
 
-    def expected(self, duration_us: int) -> float:
-        """Events to reckon with in `duration_us`, with some headroom.
+    def joined(self, other: Density) -> Density:
+        """The density over two stretches together."""
+        return Density(self.events + other.events, self.duration_us + other.duration_us, max(self.peak, other.peak))
 
-        A few events close together are a burst more often than a habit, so an estimate reaches the further the more
-        events it rests on.
+    def backed_by(self, other: Density) -> Density:
+        """This rate, trusted as if as many events had been seen as of `other`."""
+        return Density(other.events, self.duration_us * other.events // max(1, self.events))
+
+    def foreseen(self, duration_us: int) -> float:
+        """Events in `duration_us` if it goes on as it was."""
+        return self.events * duration_us / max(1, self.duration_us)
+
+    def trusted(self, duration_us: int) -> float:
+        """The same, as far as what was seen allows to say."""
+        return min(self.foreseen(duration_us), _TRUSTED * self.events)
+
+    def headroom(self, page_size: int) -> float:
+        """How many times larger than foreseen a page should be so that it is rarely cut.
+
+        Three standard deviations of events that come independently of each other, and as much as the rate was seen
+        to vary; but where it varies much, a page cut now and then costs less than many that are not filled.
         """
-        if not self.events:
-            return 0.0
-        by_rate = _HEADROOM * self.events * duration_us / max(1, self.duration_us)
-        return min(by_rate, self.events * (16 + self.events / 10))
+        chance = 1 + 3 * math.sqrt(1 / page_size + 1 / max(1, self.events))
+        variation = self.peak * self.duration_us / max(1, self.events)
+        return min(_MOST_HEADROOM, max(chance, variation if variation <= _MOST_HEADROOM else 1.0))
 
 
 UNKNOWN = Density()
@@ -63,7 +93,11 @@ class RequestLimits:
 
     @classmethod
     def of(cls, settings: ServerSettings) -> RequestLimits:
-        """The limits that the site sets."""
+        """The limits that the site sets.
+
+        MaxReturnedItemsPerCall is taken as the limit of the sum over all streams also in a batch, where each
+        sub-request is a call of its own to the server: more at once would not fit this machine's memory better.
+        """
         most = min(settings.max_count_per_request or settings.max_items_per_call, settings.max_items_per_call)
         return cls(
             streams=max(1, min(settings.batch_size, settings.max_items_per_call // 2)),
@@ -76,8 +110,7 @@ class RequestLimits:
         return max(2, min(self.events_per_stream, self.events // streams))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Request:
+class Request(NamedTuple):
     """Recorded values of some streams over `[start_us, end_us)`, microseconds since 1970."""
 
     web_ids: tuple[str, ...]
@@ -86,41 +119,86 @@ class Request:
     page_size: int
 
 
-def group_streams(
-    web_ids: Sequence[str], *, duration_us: int, densities: Mapping[str, Density], limits: RequestLimits
-) -> list[tuple[str, ...]]:
-    """Cut `web_ids` into runs, in their order, of which each fits one request over `duration_us`."""
-    groups: list[tuple[str, ...]] = []
-    group: list[str] = []
+def plan_requests(
+    starts_us: Mapping[str, int], *, end_us: int, densities: Mapping[str, Density], limits: RequestLimits
+) -> list[list[Request]]:
+    """The requests that read each stream from its start to `end_us`.
+
+    Args:
+        starts_us: by WebID, in the order of the streams; those put together are read from the earliest of theirs.
+        end_us: end of the half-open window.
+        densities: what is known of the streams.
+        limits: what a request may ask for.
+
+    Returns:
+        Groups of requests. Those of a group have the same streams, in order, and follow one another in time.
+    """
+    alike: dict[int, list[str]] = {}
+    for web_id, start_us in starts_us.items():
+        expected = densities.get(web_id, UNKNOWN).trusted(end_us - start_us)
+        alike.setdefault(_level(expected, limits), []).append(web_id)
+    plan = []
+    for level, web_ids in alike.items():
+        streams = limits.streams
+        if level:
+            expected, densest = max((densities[tag].trusted(end_us - starts_us[tag]), tag) for tag in web_ids)
+            streams = _streams_together(expected, densities[densest], limits, most=len(web_ids))
+        for group in _runs(web_ids, streams):
+            start_us = min(starts_us[web_id] for web_id in group)
+            plan.append(_sliced(group, start_us, end_us, densities=densities, limits=limits))
+    return plan
+
+
+def _level(expected: float, limits: RequestLimits) -> int:
+    """0 for streams of which as many as allowed fit one request; the same number for others about as dense."""
+    sparse = (limits.page_size(limits.streams) - 1) / _MOST_HEADROOM
+    return 0 if expected < sparse else 1 + int(math.log(expected / sparse, _ALIKE))
+
+
+def _streams_together(expected: float, density: Density, limits: RequestLimits, *, most: int) -> int:
+    """How many streams with `expected` events are best read together: the fewest that cost few requests each."""
+    costs = {}
+    for streams in range(1, min(most, limits.streams) + 1):
+        slices = _slices(expected, density, limits.page_size(streams))
+        fits_memory = streams <= _MOST_STREAMS_SLICED and streams * expected <= _MOST_PAGES_HELD * limits.events
+        if streams == 1 or slices == 1 or fits_memory:
+            costs[streams] = slices / streams
+    least = min(costs.values())
+    return next(streams for streams, cost in costs.items() if cost <= _GOOD_ENOUGH * least)
+
+
+def _slices(expected: float, density: Density, page_size: int) -> int:
+    # One event less than a page: a full page is asked for again, as it cannot be told from a cut one.
+    return max(1, math.ceil(expected * density.headroom(page_size) / (page_size - 1)))
+
+
+def _runs(web_ids: Sequence[str], most: int) -> Iterator[tuple[str, ...]]:
+    """Neighbours together, as many as a request and its URL can take."""
+    run: list[str] = []
     url_bytes = 0
-    most_expected = 0.0
     for web_id in web_ids:
         size = len(web_id) + len("webId=&")
-        expected = densities.get(web_id, UNKNOWN).expected(duration_us)
-        fits = (
-            len(group) < limits.streams
-            and url_bytes + size <= MAX_WEBID_BYTES
-            and max(most_expected, expected) < limits.page_size(len(group) + 1)
-        )
-        if group and not fits:
-            groups.append(tuple(group))
-            group, url_bytes, most_expected = [], 0, 0.0
-        group.append(web_id)
+        if run and (len(run) >= most or url_bytes + size > MAX_WEBID_BYTES):
+            yield tuple(run)
+            run, url_bytes = [], 0
+        run.append(web_id)
         url_bytes += size
-        most_expected = max(most_expected, expected)
-    if group:
-        groups.append(tuple(group))
-    return groups
+    if run:
+        yield tuple(run)
 
 
-def plan_requests(
-    group: tuple[str, ...], *, start_us: int, end_us: int, densities: Mapping[str, Density], limits: RequestLimits
+def _sliced(
+    group: tuple[str, ...], start_us: int, end_us: int, *, densities: Mapping[str, Density], limits: RequestLimits
 ) -> list[Request]:
-    """The requests that read one group over `[start_us, end_us)`, in time order: several only for a dense stream."""
     page_size = limits.page_size(len(group))
-    slices = 1
-    if len(group) == 1:
-        expected = densities.get(group[0], UNKNOWN).expected(end_us - start_us)
-        slices = max(1, min(_MOST_SLICES, -int(-expected // page_size), end_us - start_us))
-    bounds = [start_us + (end_us - start_us) * index // slices for index in range(slices + 1)]
-    return [Request(web_ids=group, start_us=a, end_us=b, page_size=page_size) for a, b in pairwise(bounds)]
+    duration_us = end_us - start_us
+    known = [densities.get(web_id, UNKNOWN) for web_id in group]
+    densest = max(known, key=lambda density: density.trusted(duration_us))
+    trusted, foreseen = densest.trusted(duration_us), densest.foreseen(duration_us)
+    needed = _slices(trusted, densest, page_size)
+    slices = min(needed, _MOST_SLICES)
+    # Where trust ends before the window does, the last slice takes all the rest: its page will be full, or nothing
+    # more comes.
+    sliced_us = duration_us * (slices / needed) * (trusted / foreseen if foreseen > trusted else 1)
+    bounds = sorted({start_us + int(sliced_us * index / slices) for index in range(slices)})
+    return [Request(group, first, last, page_size) for first, last in pairwise([*bounds, end_us])]

@@ -1,25 +1,25 @@
 """Recorded values of many streams over a window of time, as Arrow tables in the order of tag, then time.
 
-Requests run ahead on threads, answers are used in order. A stream whose page was cut is asked for again from where
-its page can no longer be trusted, grouped anew by how dense its stream proved to be. A request that the server
-refuses, or cannot answer in time, is cut in half until it is known which tag is to blame, so that one bad tag costs
-one tag.
+Requests run ahead on threads, in the order in which their events are needed, and go on into the next reading when
+one has no more to send. A stream whose page was cut is asked for again from where its page can no longer be trusted.
+A request that the server refuses, or cannot answer in time, is cut in half until it is known which tag is to blame,
+so that one bad tag costs one tag.
 """
 
 from __future__ import annotations
 
+from bisect import insort
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from itertools import groupby, islice
+from itertools import takewhile
+from operator import itemgetter
 
-import numpy as np
 import pyarrow as pa
 
 from pi_dagster.piwebapi.answers import Answer, StreamEvents, fetch
-from pi_dagster.piwebapi.decode import EVENT_SCHEMA
 from pi_dagster.piwebapi.errors import (
     AnswerTooLargeError,
     BrokenAnswerError,
@@ -30,16 +30,15 @@ from pi_dagster.piwebapi.errors import (
     StreamMissingError,
     TooManyEqualTimesError,
 )
-from pi_dagster.piwebapi.paging import Page, turn_page
-from pi_dagster.piwebapi.planning import UNKNOWN, Density, Request, RequestLimits, group_streams, plan_requests
+from pi_dagster.piwebapi.event_tables import TableBuilder
+from pi_dagster.piwebapi.paging import turn_page
+from pi_dagster.piwebapi.planning import Density, Request, RequestLimits, plan_requests
 from pi_dagster.piwebapi.transport import Transport
 from pi_dagster.site import ServerSettings
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MICROSECOND = timedelta(microseconds=1)
 _SHORTEST_SLICE_US = 60_000_000
-_EVENTS_PER_TABLE = 65_536
-"""Small answers are put together to at least this many: what is done with a table costs the same for few events."""
 _FAILURES_BEFORE_ANY_SUCCESS = 10
 _FAILURES_IN_A_ROW = 100
 _TIMEOUTS_IN_A_ROW = 8
@@ -55,11 +54,6 @@ _MAY_BE_ONE_TAG = (
     TooManyEqualTimesError,
 )
 """Failures that one tag can cause for all the tags of its request."""
-
-NAMES = pa.dictionary(pa.int32(), pa.string())
-
-RECORDED_SCHEMA = pa.schema([pa.field("tag_webid", NAMES, nullable=False), *EVENT_SCHEMA, pa.field("units", NAMES)])
-"""What a reading yields; timestamps in UTC, microseconds."""
 
 
 @dataclass(frozen=True)
@@ -85,22 +79,6 @@ class ReadWindow:
     end: datetime
 
 
-_Part = tuple[str, list[StreamEvents]]
-
-
-@dataclass
-class _Step:
-    """A request on its way, and where its events belong.
-
-    `parts` are the streams to emit with this step, in order, and what is already here of each. The streams of the
-    request are among them, the first of the request first; the others are complete.
-    """
-
-    request: Request
-    parts: list[_Part]
-    future: Future[Answer] | None = None
-
-
 class RecordedReader:
     """Reads recorded values from one server; remembers how dense its streams are.
 
@@ -112,11 +90,14 @@ class RecordedReader:
     def __init__(self, transport: Transport, settings: ServerSettings) -> None:
         self._transport = transport
         self._settings = settings
-        self._limits = RequestLimits.of(settings)
-        self._densities: dict[str, Density] = {}
+        self.limits = RequestLimits.of(settings)
+        """What a request may ask for."""
+        self.densities: dict[str, Density] = {}
+        """How dense each stream was in the last reading of it, by WebID."""
         # Two more than requests in flight: some answers are being decoded while the server works on others.
-        self._depth = settings.max_requests_in_flight + 2
-        self._executor = ThreadPoolExecutor(self._depth, thread_name_prefix="pi-web-api")
+        self.depth = settings.max_requests_in_flight + 2
+        """How many requests run ahead of the one whose answer is being used, that one included."""
+        self._executor = ThreadPoolExecutor(self.depth, thread_name_prefix="pi-web-api")
         self._decoder = ThreadPoolExecutor(1, thread_name_prefix="pi-decode")
 
     def close(self) -> None:
@@ -125,13 +106,33 @@ class RecordedReader:
         self._decoder.shutdown()
 
     def read(self, window: ReadWindow) -> RecordedReading:
-        """Begin to read one window."""
-        start_us, end_us = (window.start - _EPOCH) // _MICROSECOND, (window.end - _EPOCH) // _MICROSECOND
-        return RecordedReading(self, window.streams, start_us, end_us)
+        """One reading on its own."""
+        return RecordedReading(self, window, run_ahead=lambda free: None)
 
     def read_in_turn(self, windows: Iterable[ReadWindow]) -> Iterator[RecordedReading]:
-        """One reading after the other, in order."""
-        yield from map(self.read, windows)
+        """One reading after the other, in order; asking for the next gives up what is left of the one before."""
+        remaining = iter(windows)
+        prepared: deque[RecordedReading] = deque()
+
+        def run_ahead(free: int) -> None:
+            for reading in prepared:
+                free -= reading.send(free)
+            while free > 0 and len(prepared) < self.depth and (window := next(remaining, None)) is not None:
+                prepared.append(RecordedReading(self, window, run_ahead))
+                free -= prepared[-1].send(free)
+
+        try:
+            while True:
+                if not prepared:
+                    run_ahead(self.depth)
+                if not prepared:
+                    return
+                reading = prepared.popleft()
+                yield reading
+                reading.give_up()
+        finally:
+            for reading in prepared:
+                reading.give_up()
 
     def submit(self, request: Request) -> Future[Answer]:
         """Send `request` on a thread of its own."""
@@ -141,32 +142,6 @@ class RecordedReader:
         """Whether the server answers a trivial request now."""
         return self._transport.is_answering()
 
-    def plan(self, web_ids: Sequence[str], start_us: int, end_us: int) -> list[tuple[str, ...]]:
-        """Group `web_ids` for requests over the window by what is known of their density."""
-        return group_streams(web_ids, duration_us=end_us - start_us, densities=self._densities, limits=self._limits)
-
-    def requests(self, group: tuple[str, ...], start_us: int, end_us: int) -> list[Request]:
-        """The requests for one group, in time order."""
-        return plan_requests(group, start_us=start_us, end_us=end_us, densities=self._densities, limits=self._limits)
-
-    def learn(self, web_id: str, density: Density) -> None:
-        """Remember how dense the stream is."""
-        self._densities[web_id] = density
-
-    @property
-    def depth(self) -> int:
-        """How many requests run ahead of the one whose answer is being used."""
-        return self._depth
-
-    def page_size(self, streams: int) -> int:
-        """The `maxCount` of a request for this many streams."""
-        return self._limits.page_size(streams)
-
-    @property
-    def largest_page_size(self) -> int:
-        """What a page may grow to when many events share an instant: the server's limit."""
-        return self._limits.events
-
 
 class RecordedReading:
     """One pass over a window: iterate it once for the events, then look at what could not be read.
@@ -175,128 +150,155 @@ class RecordedReading:
     it failed; they must not be kept.
     """
 
-    def __init__(self, reader: RecordedReader, streams: Sequence[StreamRef], start_us: int, end_us: int) -> None:
+    def __init__(self, reader: RecordedReader, window: ReadWindow, run_ahead: Callable[[int], None]) -> None:
         self.failures: dict[str, PIWebAPIError] = {}
         """Why a stream could not be read whole, by WebID."""
         self._reader = reader
-        self._names = {stream.web_id: stream.name for stream in streams}
+        self._run_ahead = run_ahead
+        self._names = {stream.web_id: stream.name for stream in window.streams}
+        self._positions = {web_id: position for position, web_id in enumerate(self._names)}
         self._densities: dict[str, Density] = {}
         self._failures_in_a_row = 0
         self._timeouts_in_a_row = 0
         self._has_read_something = False
-        self._steps: deque[_Step] = deque()
+        self._is_given_up = False
+        self._steps: list[_Step] = []
+        start_us, end_us = (window.start - _EPOCH) // _MICROSECOND, (window.end - _EPOCH) // _MICROSECOND
         if end_us > start_us:
-            for group in reader.plan(list(self._names), start_us, end_us):
-                self._steps += self._steps_for(group, start_us, end_us)
+            self._plan(dict.fromkeys(self._names, start_us), end_us, reader.densities)
+
+    def send(self, most: int) -> int:
+        """Send those of the first `most` requests that are not on their way yet; returns how many of them there are."""
+        first = self._steps[:most]
+        for step in first:
+            if step.future is None and step.pieces is None:
+                wanted = tuple(web_id for web_id in step.request.web_ids if web_id not in self.failures)
+                if wanted:
+                    step.request = step.request._replace(web_ids=wanted)
+                    step.future = self._reader.submit(step.request)
+                else:
+                    step.pieces = {}
+        return len(first)
+
+    def give_up(self) -> None:
+        """Send nothing any more; what is left cannot be iterated."""
+        self._is_given_up = True
+        for step in self._steps:
+            if step.future is not None:
+                step.future.cancel()
+        self._steps.clear()
 
     def __iter__(self) -> Iterator[pa.Table]:
         """Yield the events.
 
         Raises:
             PIWebAPIError: the server as a whole cannot be read from.
+            RuntimeError: the next reading was asked for before this one was at its end.
         """
-        ready: list[_Part] = []
-        count = 0
+        events = _InOrder(self._names, self.failures)
+        depth = self._reader.depth
         try:
-            while self._steps:
-                self._run_ahead()
-                parts = self._advance(self._steps.popleft())
-                ready += parts
-                count += sum(events.count for _, pieces in parts for events in pieces)
-                if count >= _EVENTS_PER_TABLE or not self._steps:
-                    yield from self._tables(ready)
-                    ready, count = [], 0
+            while self._steps or self._is_given_up:
+                if self._is_given_up:
+                    raise RuntimeError("a reading is iterated once, and before the next one is asked for")
+                self._run_ahead(depth - self.send(depth))
+                self._use_answers()
+                used = list(takewhile(lambda step: step.pieces is not None, self._steps))
+                for step in used:
+                    events.hold(step)
+                del self._steps[: len(used)]
+                yield from events.release(self._steps[0].key if self._steps else None)
+            self._run_ahead(depth)
         finally:
-            for step in self._steps:
-                if step.future is not None:
-                    step.future.cancel()
+            self.give_up()
 
-    def _run_ahead(self) -> None:
-        for step in islice(self._steps, self._reader.depth):
-            if step.future is None and not self._has_failed(step):
-                step.future = self._reader.submit(step.request)
+    def _plan(self, starts_us: Mapping[str, int], end_us: int, densities: Mapping[str, Density]) -> dict[str, int]:
+        """Queue the requests that read each stream from its start on, or from earlier; returns from when they do."""
+        planned = {}
+        for group in plan_requests(starts_us, end_us=end_us, densities=densities, limits=self._reader.limits):
+            planned.update(dict.fromkeys(group[0].web_ids, group[0].start_us))
+            for request in group:
+                self._queue(request)
+        return planned
 
-    def _has_failed(self, step: _Step) -> bool:
-        return step.request.web_ids[0] in self.failures
+    def _queue(self, request: Request) -> None:
+        insort(self._steps, _Step(request, (self._positions[request.web_ids[0]], request.start_us)), key=_key)
 
-    def _advance(self, step: _Step) -> list[_Part]:
-        """Use the answer of `step`, queue what it leaves to ask for, and return what can be emitted."""
-        if step.future is not None and not self._has_failed(step):
-            try:
-                ready = self._use(step, step.future.result())
-            except PIWebAPIError as error:
-                self._blame(error)
-                if follow_up := _cut_in_half(step, error):
-                    self._steps.extendleft(reversed(follow_up))
-                    return []
-                self._fail(step.request.web_ids[0], error)
+    def _use_answers(self) -> None:
+        """Wait until there is an answer, and use all there are: what was cut is asked for the sooner."""
+        under_way = [
+            (step, step.future)
+            for step in self._steps[: self._reader.depth]
+            if step.pieces is None and step.future is not None
+        ]
+        if self._steps[0].pieces is None:
+            wait([future for _, future in under_way], return_when=FIRST_COMPLETED)
+        for step, future in under_way:
+            if future.done():
+                self._use(step, future)
+
+    def _use(self, step: _Step, future: Future[Answer]) -> None:
+        request = step.request
+        if self.failures.keys() >= set(request.web_ids):
+            step.pieces = {}
+            return
+        try:
+            answer = future.result()
+        except PIWebAPIError as error:
+            self._blame(error)
+            if smaller := _cut_in_half(request, error):
+                self._steps.remove(step)
+                for half in smaller:
+                    self._queue(half)
             else:
-                self._failures_in_a_row = self._timeouts_in_a_row = 0
-                self._has_read_something = True
-                return ready
-        return [part for part in step.parts if part[0] not in self.failures]
+                self._fail(request.web_ids[0], error)
+                step.pieces = {}
+        else:
+            self._failures_in_a_row = self._timeouts_in_a_row = 0
+            self._has_read_something = True
+            step.pieces = self._pieces(request, answer)
 
-    def _use(self, step: _Step, answer: Answer) -> list[_Part]:
-        continued = self._continued(step.request, answer)
-        ready: list[_Part] = []
-        follow_up: list[_Step] = []
-        parts = ready
-        for web_id, pieces in step.parts:
-            again = continued.get(web_id)
-            if web_id in answer.streams:
-                pieces = [*pieces, answer.streams[web_id].before(again.start_us if again else step.request.end_us)]
-            if again and again.group[0] == web_id:
-                if len(again.group) == 1:
-                    # What is here of it precedes all that follows: emitted now, it need not be held.
-                    parts.append((web_id, pieces))
-                    pieces = []
-                follow_up += self._steps_for(again.group, again.start_us, step.request.end_us, again.page_size)
-                parts = follow_up[-1].parts
-                parts.clear()
-            parts.append((web_id, pieces))
-        self._steps.extendleft(reversed(follow_up))
-        return ready
-
-    def _continued(self, request: Request, answer: Answer) -> dict[str, _Continuation]:
-        """For each stream that is not complete: from where to ask again, and together with which others."""
-        pages: dict[str, Page] = {}
+    def _pieces(self, request: Request, answer: Answer) -> dict[str, StreamEvents]:
+        """The events of `answer` that can be kept, by WebID; what it lacks is queued."""
+        pieces: dict[str, StreamEvents] = {}
+        cut: dict[str, Density] = {}
+        resume_us: dict[str, int] = {}
         for web_id in request.web_ids:
-            if web_id in answer.troubles:
-                pages[web_id] = Page(0, request.start_us, self._reader.page_size(1))
+            events = answer.streams.get(web_id)
+            if events is None:
+                # Asked for alone, a stream tells what its trouble is.
+                self._queue(request._replace(web_ids=(web_id,), page_size=self._reader.limits.page_size(1)))
+                continue
+            if events.rows < request.page_size and events.end_us() <= request.end_us:
+                pieces[web_id] = events
+                self._learn(web_id, Density.of(events.rows, request.end_us - request.start_us))
                 continue
             page = turn_page(
-                answer.streams[web_id].times_us(),
+                events.times_us(),
                 end_us=request.end_us,
                 page_size=request.page_size,
-                largest_page_size=self._reader.largest_page_size,
+                largest_page_size=self._reader.limits.events,
                 stream=self._names[web_id],
             )
+            pieces[web_id] = events._replace(rows=page.final)
             read_until = request.end_us if page.resume_us is None else page.resume_us
-            density = self._densities.get(web_id, UNKNOWN).and_then(page.final, read_until - request.start_us)
-            self._densities[web_id] = density
-            self._reader.learn(web_id, density)
-            if page.resume_us is not None:
-                pages[web_id] = page
-        continued: dict[str, _Continuation] = {}
-        for brought_nothing, run in groupby(pages, key=lambda web_id: pages[web_id].final == 0):
-            members = tuple(run)
-            groups: list[tuple[str, ...]] = [(web_id,) for web_id in members]
-            if not brought_nothing:
-                groups = self._reader.plan(members, min(_resume(pages, members)), request.end_us)
-            for group in groups:
-                page_size = pages[group[0]].page_size if brought_nothing else None
-                again = _Continuation(group, min(_resume(pages, group)), page_size)
-                continued.update(dict.fromkeys(group, again))
-        return continued
+            density = Density.of(page.final, read_until - request.start_us)
+            known = self._learn(web_id, density)
+            if page.resume_us is not None and page.final:
+                cut[web_id], resume_us[web_id] = density.backed_by(known), page.resume_us
+            elif page.resume_us is not None:
+                self._queue(Request((web_id,), page.resume_us, request.end_us, page.page_size))
+        for web_id, start_us in self._plan(resume_us, request.end_us, cut).items():
+            if start_us < resume_us[web_id]:
+                pieces[web_id] = pieces[web_id].before(start_us)
+        return pieces
 
-    def _steps_for(
-        self, group: tuple[str, ...], start_us: int, end_us: int, page_size: int | None = None
-    ) -> list[_Step]:
-        if page_size is None:
-            requests = self._reader.requests(group, start_us, end_us)
-        else:
-            requests = [Request(web_ids=group, start_us=start_us, end_us=end_us, page_size=page_size)]
-        return [_Step(request, [(web_id, []) for web_id in group]) for request in requests]
+    def _learn(self, web_id: str, density: Density) -> Density:
+        """Remember how dense the stream was over a further stretch, and return what is known from this reading."""
+        known = self._densities.get(web_id)
+        known = known.joined(density) if known else density
+        self._densities[web_id] = self._reader.densities[web_id] = known
+        return known
 
     def _blame(self, error: PIWebAPIError) -> None:
         """Raise `error` when it looks like the server's, not like one tag's."""
@@ -314,77 +316,74 @@ class RecordedReading:
             raise error
         self.failures[web_id] = error
 
-    def _tables(self, parts: list[_Part]) -> Iterator[pa.Table]:
-        """One table of all parts but those of failed streams; none when they hold no events."""
-        pieces = [
-            (web_id, events)
-            for web_id, many in parts
-            for events in many
-            if events.count and web_id not in self.failures
-        ]
-        if not pieces:
+
+@dataclass(eq=False)
+class _Step:
+    """A request of a reading, and what came of it.
+
+    `key` tells when its events are needed: the position of its first stream, and its start. `pieces` are the events
+    that can be kept; None until its answer was used.
+    """
+
+    request: Request
+    key: tuple[int, int]
+    future: Future[Answer] | None = None
+    pieces: dict[str, StreamEvents] | None = None
+
+
+def _key(step: _Step) -> tuple[int, int]:
+    return step.key
+
+
+class _InOrder:
+    """Holds events until all that come before them, in the order of stream, then time, have been passed on."""
+
+    def __init__(self, web_ids: Iterable[str], failures: Mapping[str, PIWebAPIError]) -> None:
+        self._web_ids = list(web_ids)
+        self._failures = failures
+        self._position = 0
+        self._held: dict[str, list[tuple[int, StreamEvents]]] = {}
+        self._builder = TableBuilder()
+
+    def hold(self, step: _Step) -> None:
+        """Take the events of a step that was used."""
+        start_us = step.request.start_us
+        for web_id, events in (step.pieces or {}).items():
+            if events.rows:
+                self._held.setdefault(web_id, []).append((start_us, events))
+
+    def release(self, until: tuple[int, int] | None) -> Iterator[pa.Table]:
+        """Pass on what comes before the position and instant of the next step; everything where there is none."""
+        position, start_us = until or (len(self._web_ids), 0)
+        while self._position < position:
+            yield from self._pass_on(self._web_ids[self._position], None)
+            self._position += 1
+        if until is None:
+            yield from self._builder.flush()
+        else:
+            yield from self._pass_on(self._web_ids[position], start_us)
+
+    def _pass_on(self, web_id: str, before_us: int | None) -> Iterator[pa.Table]:
+        held = self._held.pop(web_id, None)
+        if held is None or web_id in self._failures:
             return
-        codes = {web_id: code for code, web_id in enumerate(dict.fromkeys(web_id for web_id, _ in pieces))}
-        units = {unit: code for code, unit in enumerate(dict.fromkeys(events.units for _, events in pieces))}
-        counts = [events.count for _, events in pieces]
-        table = pa.concat_tables(_slices([events for _, events in pieces]))
-        yield pa.Table.from_arrays(
-            [
-                _repeated([codes[web_id] for web_id, _ in pieces], counts, list(codes)),
-                *table.columns,
-                _repeated([units[events.units] for _, events in pieces], counts, list(units)),
-            ],
-            schema=RECORDED_SCHEMA,
-        )
+        held.sort(key=itemgetter(0))
+        for start_us, events in held:
+            if before_us is None or start_us < before_us:
+                self._builder.add(web_id, events)
+            else:
+                self._held.setdefault(web_id, []).append((start_us, events))
+        if self._builder.is_large:
+            yield from self._builder.flush()
 
 
-@dataclass(frozen=True)
-class _Continuation:
-    """Streams to ask for again, from where, and with which page size if it must be another than usual."""
-
-    group: tuple[str, ...]
-    start_us: int
-    page_size: int | None
-
-
-def _resume(pages: dict[str, Page], web_ids: tuple[str, ...]) -> list[int]:
-    return [resume_us for web_id in web_ids if (resume_us := pages[web_id].resume_us) is not None]
-
-
-def _cut_in_half(step: _Step, error: PIWebAPIError) -> list[_Step]:
-    """Two smaller steps in place of one that failed; none when it cannot be made smaller."""
-    request = step.request
+def _cut_in_half(request: Request, error: PIWebAPIError) -> list[Request]:
+    """Two smaller requests in place of one that failed; none when it cannot be made smaller."""
     if len(request.web_ids) > 1:
         half = len(request.web_ids) // 2
-        at = next(index for index, (web_id, _) in enumerate(step.parts) if web_id == request.web_ids[half])
-        return [
-            _Step(replace(request, web_ids=request.web_ids[:half]), step.parts[:at]),
-            _Step(replace(request, web_ids=request.web_ids[half:]), step.parts[at:]),
-        ]
+        return [request._replace(web_ids=request.web_ids[:half]), request._replace(web_ids=request.web_ids[half:])]
     duration_us = request.end_us - request.start_us
     if isinstance(error, (RequestTimeoutError, AnswerTooLargeError)) and duration_us >= 2 * _SHORTEST_SLICE_US:
         middle = request.start_us + duration_us // 2
-        (web_id, pieces), *others = step.parts
-        return [
-            _Step(replace(request, end_us=middle), [(web_id, pieces)]),
-            _Step(replace(request, start_us=middle), [(web_id, []), *others]),
-        ]
+        return [request._replace(end_us=middle), request._replace(start_us=middle)]
     return []
-
-
-def _slices(pieces: list[StreamEvents]) -> list[pa.Table]:
-    """The pieces as slices of their tables, neighbours in one."""
-    slices: list[pa.Table] = []
-    table, first, last = pieces[0].table, pieces[0].first, pieces[0].first
-    for piece in pieces:
-        if piece.table is not table or piece.first != last:
-            slices.append(table.slice(first, last - first))
-            table, first = piece.table, piece.first
-        last = piece.first + piece.count
-    slices.append(table.slice(first, last - first))
-    return slices
-
-
-def _repeated(codes: list[int], counts: list[int], names: list[str]) -> pa.Array:
-    indices = pa.array(np.repeat(np.array(codes, np.int32), counts))
-    return pa.DictionaryArray.from_arrays(indices, pa.array(names, pa.string()))

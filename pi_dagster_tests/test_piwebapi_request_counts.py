@@ -1,0 +1,117 @@
+"""How many requests a plant costs, against the least that would do, and that nothing is lost on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pi_dagster_tests.model_server import DAY_US, ModelReader, least_possible
+
+Instants = np.ndarray
+
+
+def steady(events: int) -> Instants:
+    return np.arange(events) * (DAY_US // max(1, events))
+
+
+def by_chance(events: int) -> Instants:
+    rng = np.random.default_rng(events)
+    return np.sort(rng.integers(0, DAY_US, rng.poisson(events)))
+
+
+def between(first: float, last: float, events: int) -> Instants:
+    """Events by chance between two times of the day, each from 0 to 1."""
+    return (first * DAY_US + by_chance(events) * (last - first)).astype(np.int64)
+
+
+def plant(*streams: Instants) -> dict[str, Instants]:
+    return {f"I1DP{number:028d}": instants for number, instants in enumerate(streams)}
+
+
+def mixed_plant(instants: Callable[[int], Instants], tags: int = 200) -> dict[str, Instants]:
+    """10 % of the tags at 10 Hz, 40 % at 1 s, 50 % at 5 min, in no order."""
+    rates = np.repeat([864_000, 86_400, 288], [tags // 10, tags * 4 // 10, tags // 2])
+    shared = {rate: instants(rate) for rate in set(rates.tolist())}
+    return plant(*(shared[rate] for rate in np.random.default_rng(3).permutation(rates).tolist()))
+
+
+def requests_for(reader: ModelReader, day: int = 0) -> int:
+    """How many requests the day costs; its events must come whole and in order."""
+    reader.requests.clear()
+    rows = np.zeros(len(reader.instants), np.int64)
+    positions = {web_id: position for position, web_id in enumerate(reader.instants)}
+    last = -1
+    for table in reader.read_day(day):
+        web_ids = table["tag_webid"].combine_chunks()
+        codes = web_ids.indices.to_numpy()
+        ordinals = table["value"].to_numpy()
+        for code, web_id in enumerate(web_ids.dictionary.to_pylist()):
+            of_stream = ordinals[codes == code]
+            position = positions[web_id]
+            assert position >= last
+            last = position
+            assert np.array_equal(of_stream, np.arange(rows[position], rows[position] + len(of_stream)))
+            rows[position] += len(of_stream)
+    assert rows.tolist() == [len(instants) for instants in reader.instants.values()]
+    return len(reader.requests)
+
+
+@pytest.mark.parametrize("instants", [steady, by_chance])
+def test_a_mixed_plant_costs_at_most_1_3_times_the_least_possible(instants: Callable[[int], Instants]) -> None:
+    reader = ModelReader(mixed_plant(instants))
+    least = least_possible(reader.events())
+    assert requests_for(reader) <= 1.3 * least, "first contact, when no density is known"
+    assert requests_for(reader, day=1) <= 1.1 * least
+
+
+def test_a_smaller_limit_of_the_server_is_used_as_well() -> None:
+    reader = ModelReader(mixed_plant(lambda events: steady(events // 50)), max_items_per_call=3000)
+    assert requests_for(reader) <= 1.3 * least_possible(reader.events(), 3000)
+
+
+def test_sparse_tags_cost_a_request_a_hundred() -> None:
+    reader = ModelReader(plant(*[by_chance(15)] * 1000))
+    assert requests_for(reader) == 10
+    assert requests_for(reader, day=1) == 10
+
+
+def test_bursts_cost_about_a_request_each_and_are_not_taken_for_a_habit() -> None:
+    reader = ModelReader(
+        plant(*[np.sort(np.concatenate([steady(100), between(0.5, 0.5001, 20_000)])) for _ in range(100)])
+    )
+    assert requests_for(reader) <= 60
+    assert requests_for(reader, day=1) <= 20
+
+
+def test_a_plant_that_stops_costs_no_more_than_its_running_days() -> None:
+    running = mixed_plant(steady, 50)
+    reader = ModelReader(running)
+    requests_for(reader)
+    usual = requests_for(reader, day=1)
+    reader.instants = {web_id: np.empty(0, np.int64) for web_id in running}
+    assert requests_for(reader, day=2) <= usual
+    assert requests_for(reader, day=3) == 1
+    reader.instants = running
+    assert requests_for(reader, day=4) <= 1.3 * least_possible(reader.events()) + 1
+
+
+stretches = st.lists(st.tuples(st.floats(0, 0.99), st.floats(0.0001, 1), st.integers(0, 8000)), min_size=0, max_size=4)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(stretches, min_size=1, max_size=40), st.sampled_from([3000, 500, 40]), st.integers(1, 100))
+def test_any_plant_is_read_whole_with_a_bounded_number_of_requests(
+    streams: list[list[tuple[float, float, int]]], most_items: int, batch_size: int
+) -> None:
+    instants = [
+        np.unique(np.concatenate([np.empty(0, np.int64), *(between(a, min(1.0, a + b), n) for a, b, n in parts)]))
+        for parts in streams
+    ]
+    reader = ModelReader(plant(*instants), max_items_per_call=most_items, batch_size=batch_size)
+    bound = 3 * least_possible(reader.events(), most_items) + 10 * len(instants)
+    assert requests_for(reader) <= bound
+    assert requests_for(reader, day=1) <= bound
