@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,6 +17,7 @@ from pi_dagster.lake import Lake, TimeseriesTable
 from pi_dagster.piwebapi import PIWebAPISource
 from pi_dagster.piwebapi.retrying import RetryPolicy
 from pi_dagster.simulator import Fault, FaultKind, Simulator, SimulatorSettings
+from pi_dagster.simulator.archive import Archive
 from pi_dagster.site import LakeSettings, ServerSettings, Site, TagGroup
 from pi_dagster.webid import WebIdType
 from pi_dagster_tests.archive_truth import assert_equals_archive, truth
@@ -24,16 +28,31 @@ SERVER_LIMIT = 150_000
 QUICK = RetryPolicy(budget_seconds=60, first_wait_seconds=0.001, longest_wait_seconds=0.05)
 
 
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    with served_apart(mixed_archive) as url:
-        yield url
+@dataclass(frozen=True)
+class Plant:
+    """A mixed plant on a server of its own, and the day that its table must equal."""
+
+    url: str
+    expected: pa.Table
+
+
+@contextmanager
+def served_plant(make_archive: Callable[[], Archive]) -> Iterator[Plant]:
+    archive = make_archive()
+    with served_apart(make_archive) as url:
+        yield Plant(url, truth(archive, archive.points(), DAY, NEXT_DAY))
 
 
 @pytest.fixture(scope="module")
-def expected() -> pa.Table:
-    archive = mixed_archive()
-    return truth(archive, archive.points(), DAY, NEXT_DAY)
+def plant() -> Iterator[Plant]:
+    with served_plant(mixed_archive) as plant:
+        yield plant
+
+
+@pytest.fixture(scope="module")
+def smaller_plant() -> Iterator[Plant]:
+    with served_plant(partial(mixed_archive, dense_tag_events=20_000)) as plant:
+        yield plant
 
 
 def load_whole_day(lake_folder: Path, **server: object) -> pa.Table:
@@ -56,19 +75,40 @@ def load_whole_day(lake_folder: Path, **server: object) -> pa.Table:
 
 @pytest.mark.parametrize("in_flight", [1, 8])
 @pytest.mark.parametrize("read_mode", ["streamset", "batch"])
-@pytest.mark.parametrize("page_size", [7, 1000, SERVER_LIMIT])
+@pytest.mark.parametrize("page_size", [1000, SERVER_LIMIT])
 def test_the_table_equals_the_archive(
-    url: str, expected: pa.Table, tmp_path: Path, page_size: int, read_mode: str, in_flight: int
+    plant: Plant, tmp_path: Path, page_size: int, read_mode: str, in_flight: int
 ) -> None:
     table = load_whole_day(
         tmp_path,
-        url=url,
+        url=plant.url,
         read_mode=read_mode,
         max_count_per_request=page_size,
         max_requests_in_flight=in_flight,
         compress=False,
     )
-    assert_equals_archive(table, expected)
+    assert_equals_archive(table, plant.expected)
+
+
+def test_the_table_equals_the_archive_on_tens_of_thousands_of_pages_of_seven(plant: Plant, tmp_path: Path) -> None:
+    table = load_whole_day(tmp_path, url=plant.url, max_count_per_request=7, compress=False)
+    assert_equals_archive(table, plant.expected)
+
+
+@pytest.mark.parametrize("in_flight", [1, 8])
+@pytest.mark.parametrize("read_mode", ["streamset", "batch"])
+def test_the_table_equals_the_archive_on_pages_of_seven(
+    smaller_plant: Plant, tmp_path: Path, read_mode: str, in_flight: int
+) -> None:
+    table = load_whole_day(
+        tmp_path,
+        url=smaller_plant.url,
+        read_mode=read_mode,
+        max_count_per_request=7,
+        max_requests_in_flight=in_flight,
+        compress=False,
+    )
+    assert_equals_archive(table, smaller_plant.expected)
 
 
 @pytest.mark.parametrize("read_mode", ["streamset", "batch"])
