@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 
 from pi_dagster.simulator import Simulator, SimulatorSettings
+from pi_dagster.simulator.af_model import AssetDatabase
+from pi_dagster.simulator.af_plant import PlantDatabase
 from pi_dagster.simulator.archive import (
     TICKS_PER_SECOND,
     Archive,
@@ -27,6 +29,8 @@ from pi_dagster.simulator.archive import (
     Ticks,
     to_ticks,
 )
+from pi_dagster.simulator.event_frame_history import FrameHistory
+from pi_dagster.simulator.event_frames import EventFrameStore
 from pi_dagster.simulator.generator import GeneratedBase
 from pi_dagster.simulator.plant import UNIFORM_1HZ, Mix, Sampling
 from pi_dagster.simulator.points import Point
@@ -71,13 +75,34 @@ def mixed(tags: int, duration: timedelta) -> MakeBase:
     return partial(_mixed_base, tags, duration)
 
 
+@dataclass(frozen=True, kw_only=True)
+class AssetModel:
+    """The AF side of a plant.
+
+    Args:
+        elements: how many, with eight attributes each.
+        event_frames: how many, starting evenly over the last `days` before DAY.
+        days: of the event frames.
+    """
+
+    elements: int
+    event_frames: int = 0
+    days: int = 1
+
+
 @contextmanager
-def plant(make_base: MakeBase, *, now: datetime) -> Iterator[Plant]:
-    """Serve a plant in a process of its own while the block lasts, at which it is `now`."""
+def plant(make_base: MakeBase, *, now: datetime, assets: AssetModel | None = None) -> Iterator[Plant]:
+    """Serve a plant in a process of its own while the block lasts.
+
+    Args:
+        make_base: the plant's archive.
+        now: the clock of its server.
+        assets: its AF side; without it has none.
+    """
     context = multiprocessing.get_context("spawn")
     clock = context.Value("q", to_ticks(now))
     here, there = context.Pipe()
-    server = context.Process(target=_serve, args=(there, clock, make_base), daemon=True)
+    server = context.Process(target=_serve, args=(there, clock, make_base, assets), daemon=True)
     server.start()
     there.close()
     try:
@@ -90,11 +115,24 @@ def plant(make_base: MakeBase, *, now: datetime) -> Iterator[Plant]:
             server.join()
 
 
-def _serve(parent: Connection, clock: Any, make_base: MakeBase) -> None:
+def _serve(parent: Connection, clock: Any, make_base: MakeBase, assets: AssetModel | None) -> None:
     def now() -> Ticks:
         return int(clock.value)
 
-    with Simulator(archive=Archive(make_base(now=now)), settings=SimulatorSettings(now=now)).serve() as running:
+    archive = Archive(make_base(now=now))
+    databases: list[AssetDatabase] = []
+    histories = []
+    if assets is not None:
+        databases = [PlantDatabase(archive, elements=assets.elements, attributes_per_element=8)]
+        start = MIDNIGHT - timedelta(days=assets.days)
+        histories = [FrameHistory(databases[0], count=assets.event_frames, start=start, end=MIDNIGHT)]
+    simulator = Simulator(
+        archive=archive,
+        settings=SimulatorSettings(now=now),
+        assets=databases,
+        event_frames=EventFrameStore(databases, histories),
+    )
+    with simulator.serve() as running:
         parent.send(running.url)
         with suppress(EOFError):
             parent.recv()
