@@ -198,10 +198,17 @@ def tags(site: SiteOption = None, as_json: JsonOption = False) -> None:
     with _errors_told_plainly():
         loaded = _load_site(site)
         from pi_dagster.diagnosis import open_for_a_person
+        from pi_dagster.ingest.asset_tags import AssetTags
+        from pi_dagster.lake import Lake
         from pi_dagster.tag_survey import TagSurvey
 
+        asset_tags = (
+            AssetTags.read(Lake(loaded.lake.uri, loaded.lake.resolve_storage_options()))
+            if loaded.has_groups_by_assets
+            else None
+        )
         with open_for_a_person(loaded.server) as source:
-            survey = TagSurvey(loaded, list(source.list_points()))
+            survey = TagSurvey(loaded, list(source.list_points()), asset_tags)
     if as_json:
         _print_json(_survey_as_json(survey))
     else:
@@ -289,6 +296,8 @@ def _facts_of(diagnosis: Diagnosis, site: Site) -> dict[str, str]:
     if server.data_servers:
         reads = f"; the site reads {server.data_server}" if server.data_server else ""
         facts["Data Archives"] = f"{', '.join(server.data_servers)}{reads}"
+    if server.asset_server is not None:
+        facts["AF server"] = f"{server.asset_server}; the site reads {', '.join(server.asset_databases)}"
     if server.tags_visible is not None:
         facts["Tags it may see"] = f"{server.tags_visible:,}" + ("" if server.all_tags_listed else " and more")
         groups = ", ".join(f"{name} {count:,}" for name, count in server.tags_by_group.items())

@@ -13,9 +13,12 @@ from datetime import datetime, timedelta, timezone
 from itertools import islice
 
 from pi_dagster.assets.failures import EXPECTED_ERRORS
+from pi_dagster.ingest.asset_tags import AssetTags
 from pi_dagster.ingest.groups import TagAssigner
 from pi_dagster.ingest.source import open_source
 from pi_dagster.lake import (
+    AssetAttributesTable,
+    AssetHierarchyTable,
     CommitUncertainError,
     Lake,
     LakeAccessError,
@@ -26,6 +29,7 @@ from pi_dagster.lake import (
 )
 from pi_dagster.lake.table import LakeTable
 from pi_dagster.piwebapi import PIWebAPISource, StreamRef, objects
+from pi_dagster.piwebapi.asset_framework import find_asset_server, list_databases
 from pi_dagster.piwebapi.errors import BrokenAnswerError, ServerTroubleError
 from pi_dagster.piwebapi.retrying import RetryPolicy
 from pi_dagster.site import AnonymousLogin, ServerSettings, Site, TagGroup
@@ -84,6 +88,9 @@ class ServerFacts:
     max_items_per_call: int | None = None
     data_servers: list[str] = field(default_factory=list)
     data_server: str | None = None
+    asset_server: str | None = None
+    asset_databases: list[str] = field(default_factory=list)
+    """AF databases that the site reads."""
     tags_visible: int | None = None
     all_tags_listed: bool = False
     """False when the server has more tags than a first page holds."""
@@ -138,11 +145,16 @@ def diagnose(site: Site) -> Diagnosis:
     diagnosis = Diagnosis(
         site=site.name, server=ServerFacts(url=site.server.url), lake=LakeFacts(uri=Lake(site.lake.uri).uri)
     )
+    asset_tags: AssetTags | None = None
+    if site.has_groups_by_assets:
+        with _noting_problems(diagnosis):
+            asset_tags = AssetTags.read(Lake(site.lake.uri, site.lake.resolve_storage_options()))
     with _noting_problems(diagnosis), open_for_a_person(site.server) as source:
         _look_at_server(site, source, diagnosis)
         data_server = _look_at_data_servers(site, source, diagnosis)
-        points = _look_at_tags(site, source, data_server, diagnosis)
+        points = _look_at_tags(site, source, data_server, asset_tags, diagnosis)
         _read_values(source, points, diagnosis)
+        _look_at_assets(site, source, diagnosis)
     with _noting_problems(diagnosis):
         _look_at_lake(Lake(site.lake.uri, site.lake.resolve_storage_options()), diagnosis)
     return diagnosis
@@ -206,7 +218,11 @@ def _look_at_data_servers(site: Site, source: PIWebAPISource, diagnosis: Diagnos
 
 
 def _look_at_tags(
-    site: Site, source: PIWebAPISource, data_server: objects.DataServer, diagnosis: Diagnosis
+    site: Site,
+    source: PIWebAPISource,
+    data_server: objects.DataServer,
+    asset_tags: AssetTags | None,
+    diagnosis: Diagnosis,
 ) -> list[objects.Point]:
     """The first page of tags; a group that has none there is asked for by its own filter."""
     facts = diagnosis.server
@@ -221,7 +237,7 @@ def _look_at_tags(
             )
         )
         return []
-    survey = TagSurvey(site, points)
+    survey = TagSurvey(site, points, asset_tags)
     facts.tags_by_group = {group.name: survey.count_of(group) for group in site.tag_groups}
     facts.tags_in_no_group = survey.tags_in_no_group
     if facts.all_tags_listed:
@@ -233,7 +249,7 @@ def _look_at_tags(
                 "`pi-dagster tags` lists every tag with its group."
             )
             for group in survey.empty_groups()
-            if not _finds_a_tag(site, group, source)
+            if not _finds_a_tag(site, group, source, asset_tags)
         ]
     if survey.tags_in_no_group:
         diagnosis.notes.append(
@@ -243,8 +259,10 @@ def _look_at_tags(
     return [tag.point for tag in survey.tags if tag.partition is not None] or points
 
 
-def _finds_a_tag(site: Site, group: TagGroup, source: PIWebAPISource) -> bool:
-    assigner = TagAssigner(site.tag_groups)
+def _finds_a_tag(site: Site, group: TagGroup, source: PIWebAPISource, asset_tags: AssetTags | None) -> bool:
+    if group.uses_assets:
+        return asset_tags is None or bool(asset_tags.of_group(group))
+    assigner = TagAssigner(site.tag_groups, asset_tags)
     filters = (group.tag_filter,) if group.tag_filter is not None else group.tags or ()
     return any(
         assigner.partition_of(point.name, point.web_id) in group.partition_names()
@@ -275,10 +293,20 @@ def _read_values(source: PIWebAPISource, points: list[objects.Point], diagnosis:
         ]
 
 
+def _look_at_assets(site: Site, source: PIWebAPISource, diagnosis: Diagnosis) -> None:
+    """What this login may see of AF; nothing where the site has it switched off."""
+    if site.asset_framework is None:
+        return
+    server = find_asset_server(source.transport, site.asset_framework.asset_server)
+    diagnosis.server.asset_server = server.name
+    databases = list_databases(source.transport, server, site.asset_framework.databases)
+    diagnosis.server.asset_databases = [database.name for database in databases]
+
+
 def _look_at_lake(lake: Lake, diagnosis: Diagnosis) -> None:
     lake.check_writable()
     diagnosis.lake.is_writable = True
-    tables: tuple[type[LakeTable], ...] = (PointsTable, TimeseriesTable)
+    tables: tuple[type[LakeTable], ...] = (PointsTable, TimeseriesTable, AssetHierarchyTable, AssetAttributesTable)
     for table in tables:
         with _noting_problems(diagnosis):
             try:

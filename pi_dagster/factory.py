@@ -6,11 +6,13 @@ import dagster as dg
 
 from pi_dagster.assets.archive import build_pi_archive
 from pi_dagster.assets.event_frames import build_pi_event_frames
+from pi_dagster.assets.hierarchy import build_pi_assets
 from pi_dagster.assets.points import build_pi_points
 from pi_dagster.assets.timeseries import build_pi_timeseries
+from pi_dagster.automation.assets import build_assets_schedule
 from pi_dagster.automation.event_frames import build_event_frame_sensor, build_event_frames_schedule
 from pi_dagster.automation.schedules import build_points_schedule, build_timeseries_schedule
-from pi_dagster.lake.schemas import PI_ASSET_HIERARCHY
+from pi_dagster.lake.schemas import PI_ASSET_ATTRIBUTES, PI_ASSET_HIERARCHY
 from pi_dagster.resources import SiteResources
 from pi_dagster.site import Site
 
@@ -23,7 +25,8 @@ def build_pi_definitions(site: Site) -> dg.Definitions:
     """
     resources = SiteResources.of(site)
     archive = build_pi_archive(site)
-    points = build_pi_points(site, resources, archive=archive)
+    attributes = dg.AssetKey([*site.asset_key_prefix, PI_ASSET_ATTRIBUTES.name])
+    points = build_pi_points(site, resources, archive=archive, upstream=[attributes] if site.asset_framework else [])
     timeseries = build_pi_timeseries(site, resources, archive=archive, points=points)
     prefix = "".join(f"{part}_" for part in site.asset_key_prefix)
     definitions = dg.Definitions(
@@ -49,9 +52,26 @@ def build_pi_definitions(site: Site) -> dg.Definitions:
         resources=resources.definitions(site),
     )
     return (
-        dg.Definitions.merge(definitions, _event_frames(site, resources, prefix))
+        dg.Definitions.merge(definitions, _assets(site, resources, prefix), _event_frames(site, resources, prefix))
         if site.asset_framework
         else definitions
+    )
+
+
+def _assets(site: Site, resources: SiteResources, prefix: str) -> dg.Definitions:
+    assets = build_pi_assets(site, resources)
+    job = f"{prefix}load_pi_assets"
+    return dg.Definitions(
+        assets=[assets],
+        jobs=[
+            dg.define_asset_job(
+                job,
+                selection=[assets],
+                executor_def=dg.in_process_executor,
+                description="Reads the elements of PI Asset Framework and their attributes.",
+            )
+        ],
+        schedules=[build_assets_schedule(site, name=f"{prefix}pi_assets_schedule", job_name=job)],
     )
 
 

@@ -24,6 +24,8 @@ ELEMENT_PATH_PATTERN = r"^/[^/].*$"
 
 MAX_SHARDS = 1000
 
+_MOST_NAMED = 5
+
 WAYS_TO_MATCH = ("tag_filter", "tags", "af_template", "element_path")
 """The settings of a tag group that say which tags belong to it; each group has one of them."""
 
@@ -271,6 +273,14 @@ class TagGroup(SettingsModel):
         return self
 
     @property
+    def chosen_by(self) -> str:
+        """How it matches tags, in the words of the site: `tag_filter: BLR*`."""
+        if self.tags is not None:
+            more = f" and {len(self.tags) - _MOST_NAMED} more" if len(self.tags) > _MOST_NAMED else ""
+            return f"`tags`: {', '.join(self.tags[:_MOST_NAMED])}{more}"
+        return next(f"`{name}: {value}`" for name in WAYS_TO_MATCH if (value := getattr(self, name)) is not None)
+
+    @property
     def uses_assets(self) -> bool:
         """True when the group is chosen by AF elements, so that it needs pi_asset_attributes."""
         return self.af_template is not None or self.element_path is not None
@@ -416,6 +426,11 @@ class Site(SettingsModel):
                     "leave that setting out to have it on"
                 )
         return self
+
+    @property
+    def has_groups_by_assets(self) -> bool:
+        """True when a tag group is chosen by AF elements."""
+        return any(group.uses_assets for group in self.tag_groups)
 
     def partition_names(self) -> tuple[str, ...]:
         """All keys of the partition dimension `tag_group`, in the order of the site."""

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pi_dagster.ingest.asset_tags import AssetTags
 from pi_dagster.ingest.groups import TagAssigner
 from pi_dagster.piwebapi.objects import Point
 from pi_dagster.site import Site, TagGroup
@@ -31,11 +32,14 @@ class TagSurvey:
     Args:
         site: its tag groups.
         points: the tags that the server lists.
+        asset_tags: what groups chosen by AF elements go by; None where the lake does not know, so that nothing can be
+            said of those groups.
     """
 
-    def __init__(self, site: Site, points: Sequence[Point]) -> None:
+    def __init__(self, site: Site, points: Sequence[Point], asset_tags: AssetTags | None = None) -> None:
         self._site = site
-        assigner = TagAssigner(site.tag_groups)
+        self._asset_tags = asset_tags
+        assigner = TagAssigner(site.tag_groups, asset_tags)
         self.tags = tuple(
             SurveyedTag(point, assigner.partition_of(point.name, point.web_id))
             for point in sorted(points, key=lambda point: (point.name, point.web_id))
@@ -49,8 +53,12 @@ class TagSurvey:
         return sum(self.tags_by_partition[name] for name in group.partition_names())
 
     def empty_groups(self) -> tuple[TagGroup, ...]:
-        """The groups that own no tag."""
-        return tuple(group for group in self._site.tag_groups if not self.count_of(group))
+        """The groups that own no tag, as far as is known."""
+        return tuple(
+            group
+            for group in self._site.tag_groups
+            if not self.count_of(group) and not (group.uses_assets and self._asset_tags is None)
+        )
 
     def problems(self) -> list[str]:
         """What is wrong, a paragraph each, for a list of tags that is complete."""
@@ -66,7 +74,7 @@ class TagSurvey:
         return problems
 
     def _why_empty(self, group: TagGroup) -> str:
-        alone = TagAssigner([group])
+        alone = TagAssigner([group], self._asset_tags)
         taken = [tag for tag in self.tags if tag.partition and alone.partition_of(tag.point.name, tag.point.web_id)]
         if taken:
             takers = [other.name for other in self._site.tag_groups if _owns_one_of(other, taken)]
@@ -75,16 +83,9 @@ class TagSurvey:
                 f"it ({_some(takers)}). Move it up in the site, or narrow the filters of those groups."
             )
         return (
-            f"The tag group {group.name!r} ({_wanted_by(group)}) matches no tag that this login may see. Correct it, "
+            f"The tag group {group.name!r} ({group.chosen_by}) matches no tag that this login may see. Correct it, "
             "or give the login read access to those tags; `pi-dagster tags` lists the tags that there are."
         )
-
-
-def _wanted_by(group: TagGroup) -> str:
-    """What the group asks for, as in the site: `tag_filter: BLR*`."""
-    if group.tag_filter is not None:
-        return f"`tag_filter: {group.tag_filter}`"
-    return f"`tags`: {_some(group.tags or ())}"
 
 
 def _owns_one_of(group: TagGroup, tags: Sequence[SurveyedTag]) -> bool:

@@ -30,13 +30,15 @@ def test_the_names_in_the_ui_do_not_change_by_accident(default_definitions: dg.D
     assert {key.to_user_string(): sorted(parent.to_user_string() for parent in graph.get(key).parent_keys)
             for key in graph.get_all_asset_keys()} == {
         "pi_archive": [],
-        "pi_points": ["pi_archive"],
+        "pi_points": ["pi_archive", "pi_asset_attributes"],
         "pi_timeseries": ["pi_archive", "pi_points"],
         "pi_event_frames": ["pi_asset_hierarchy"],
         "pi_asset_hierarchy": [],
+        "pi_asset_attributes": ["pi_asset_hierarchy"],
     }  # fmt: skip
     assert {name for name in repository.job_names if not name.startswith("__")} == {
         "load_pi_points",
+        "load_pi_assets",
         "load_pi_timeseries",
         "load_pi_event_frames",
     }
@@ -44,6 +46,7 @@ def test_the_names_in_the_ui_do_not_change_by_accident(default_definitions: dg.D
         schedule.name: (schedule.cron_schedule, schedule.execution_timezone, schedule.default_status.value)
         for schedule in repository.schedule_defs
     } == {
+        "pi_assets_schedule": ("5 0 * * *", "UTC", "STOPPED"),
         "pi_points_schedule": ("15 0 * * *", "UTC", "STOPPED"),
         "pi_timeseries_schedule": ("*/5 * * * *", "UTC", "STOPPED"),
         "pi_event_frames_schedule": ("30 0 * * *", "UTC", "STOPPED"),
@@ -68,10 +71,10 @@ def test_partitions_are_days_up_to_today_times_tag_groups(default_definitions: d
 
 
 def test_every_column_is_described(default_definitions: dg.Definitions) -> None:
-    for name in ("pi_points", "pi_timeseries", "pi_event_frames"):
-        spec = default_definitions.get_assets_def(name).get_asset_spec()
+    for name in ("pi_points", "pi_timeseries", "pi_asset_hierarchy", "pi_asset_attributes", "pi_event_frames"):
+        spec = default_definitions.get_assets_def(name).get_asset_spec(dg.AssetKey(name))
         columns = spec.metadata["dagster/column_schema"].schema.columns
-        assert len(columns) >= 16
+        assert len(columns) >= 15
         assert all(column.description for column in columns)
         assert spec.description
 

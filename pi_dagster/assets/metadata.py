@@ -21,7 +21,15 @@ from pi_dagster.automation.partitions import (
     TAGS_DIGEST,
     WATERMARK,
 )
-from pi_dagster.ingest.report import FailedFrame, FailedTag, FramesReport, PointsReport, Traffic, WindowReport
+from pi_dagster.ingest.report import (
+    AssetsReport,
+    FailedFrame,
+    FailedTag,
+    FramesReport,
+    PointsReport,
+    Traffic,
+    WindowReport,
+)
 from pi_dagster.lake.location import Lake
 from pi_dagster.lake.schemas import TableDefinition, column_descriptions
 from pi_dagster.site import LakeSettings

@@ -2,6 +2,8 @@
 
 # Without `from __future__ import annotations`: Dagster wants the annotation of `context` as a class.
 
+from collections.abc import Sequence
+
 import dagster as dg
 
 from pi_dagster.assets.failures import errors_told_plainly
@@ -15,19 +17,29 @@ DESCRIPTION = """
 The list of tags: **one row for each tag (point) of the PI server**, with its description, type, engineering units,
 and the tag group (the partition of `pi_timeseries`) that reads it.
 
-- A tag belongs to the first group of the site whose filter matches. Tags that match none are counted and named in
+- A tag belongs to the first group of the site that matches; groups chosen by AF elements go by the last snapshot of
+  `pi_asset_attributes`. Tags that match none are counted and named in
   the metadata; they are not read.
 - A tag that the server no longer lists stays, with `is_active` false.
 - Load this once before `pi_timeseries`, and again when tags were added.
 """
 
 
-def build_pi_points(site: Site, resources: SiteResources, *, archive: dg.AssetSpec) -> dg.AssetsDefinition:
-    """The asset pi_points of a site."""
+def build_pi_points(
+    site: Site, resources: SiteResources, *, archive: dg.AssetSpec, upstream: Sequence[dg.AssetKey] = ()
+) -> dg.AssetsDefinition:
+    """The asset pi_points of a site.
+
+    Args:
+        site: the settings.
+        resources: the names of the resources.
+        archive: where the tags are.
+        upstream: what tag groups may be chosen by: the attributes of AF elements.
+    """
 
     @dg.asset(
         key=[*site.asset_key_prefix, PI_POINTS.name],
-        deps=[archive],
+        deps=[archive, *upstream],
         group_name="pi",
         kinds={"python", "deltalake"},
         description=DESCRIPTION,

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 
 import msgspec
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from pi_dagster.ingest.asset_changes import changes_between
@@ -172,8 +173,8 @@ class _Refresh:
             attributes_content=content.hexdigest(),
             attributes_changed=attributes_changed,
             tree=tree_excerpt(rows),
-            hierarchy_sample=hierarchy_batch(rows[:_SAMPLE_ROWS]),
-            attributes_sample=attributes_batch(self._attributes_sample),
+            hierarchy_sample=pa.Table.from_batches([hierarchy_batch(rows[:_SAMPLE_ROWS])]),
+            attributes_sample=pa.Table.from_batches([attributes_batch(self._attributes_sample)]),
         )
 
     def _read_before(self, scope: str) -> _Before:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from pi_dagster.ingest.asset_tags import AssetTags
 from pi_dagster.ingest.errors import LakeOfAnotherServerError, NoTagsError
 from pi_dagster.ingest.groups import TagAssigner
 from pi_dagster.ingest.report import PointsReport, Traffic
@@ -39,12 +40,14 @@ def refresh_points(site: Site, source: PIWebAPISource, lake: Lake, *, run_id: st
 
     Raises:
         NoTagsError: the server lists no tag.
+        AssetsMissingError: a group is chosen by AF elements, which have not been loaded yet.
         LakeOfAnotherServerError: pi_points holds tags of another Data Archive.
         PIWebAPIError: the server cannot be read from.
         LakeError: the table cannot be written.
     """
     begun = time.monotonic()
     before = source.traffic
+    assigner = TagAssigner(site.tag_groups, AssetTags.read(lake) if site.has_groups_by_assets else None)
     table = PointsTable.open(lake)
     previous = {row["tag_webid"]: row for row in table.read().to_pylist()}
     data_server = source.data_server().name
@@ -56,7 +59,7 @@ def refresh_points(site: Site, source: PIWebAPISource, lake: Lake, *, run_id: st
         )
     now = datetime.now(timezone.utc)
     points = _list_points(source, expected={web_id for web_id, row in previous.items() if row["is_active"]})
-    rows = _rows(points, previous, TagAssigner(site.tag_groups), data_server=data_server, now=now)
+    rows = _rows(points, previous, assigner, data_server=data_server, now=now)
     listed = [row for row in rows if row["is_active"]]
     if not listed:
         raise NoTagsError(

@@ -260,5 +260,6 @@ class AssetsReport:
     attributes_changed: bool
     tree: str
     """The upper levels of the tree as indented lines."""
-    hierarchy_sample: pa.RecordBatch
-    attributes_sample: pa.RecordBatch
+    hierarchy_sample: pa.Table
+    attributes_sample: pa.Table
+    """The first rows, at most ten."""

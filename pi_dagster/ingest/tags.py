@@ -73,7 +73,7 @@ class TagList:
         if not pc.any(of_group["is_active"]).as_py():
             was = f"; the server no longer lists the {of_group.num_rows} that did" if of_group.num_rows else ""
             raise NoTagsError(
-                f"No tag belongs to the tag group {group.name!r} (its filter: {group.tag_filter or group.tags}){was}. "
+                f"No tag belongs to the tag group {group.name!r} ({group.chosen_by}){was}. "
                 "Correct the filter or the rights of the login, or move the group up if an earlier one takes its tags, "
                 "then materialize pi_points."
             )
