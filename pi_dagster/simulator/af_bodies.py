@@ -6,7 +6,7 @@ Source: PI Web API reference, controllers `assetserver`, `assetdatabase`, `eleme
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import partial
 from typing import NamedTuple
 from uuid import UUID
@@ -62,6 +62,7 @@ _DATABASE_LINKS = (
     "ElementCategories",
     "AttributeCategories",
 )
+_ATTRIBUTE_GAPS = ("web_id", "path", "owner", "parent", "config", "point", "Paths", "DataReference")
 _OWNERS = {"E": ("Element", "elements"), "F": ("EventFrame", "eventframes")}
 
 
@@ -243,7 +244,7 @@ class Bodies:
     def attribute(self, owner: Owner, attribute: Attribute) -> dict[str, object]:
         """The vendor's `Attribute`, of an element or an event frame."""
         point = point_of(self._archive, attribute)
-        texts = self._attribute_texts(owner, attribute, point)
+        texts = self._attribute_texts(owner, attribute, point, _ATTRIBUTE_GAPS)
         return self._attribute(owner, attribute.placed, point is not None, texts)
 
     def attributes(self, found: Iterable[tuple[Owner, Attribute]], selected: SelectedFields) -> msgspec.Raw:
@@ -253,12 +254,12 @@ class Bodies:
         for owner, attribute in found:
             placed, point = attribute.placed, point_of(self._archive, attribute)
             kind = (id(placed), owner.kind, owner.database.id, point is not None)
-            texts = self._attribute_texts(owner, attribute, point)
             if kind not in stencils:
                 build = partial(self._attribute, owner, placed, point is not None)
                 # the attribute is kept beside its stencil so that its `id` is not given to another meanwhile
-                stencils[kind] = (Stencil(build, texts, selected), placed)
-            parts.append(stencils[kind][0].filled(texts))
+                stencils[kind] = (Stencil(build, _ATTRIBUTE_GAPS, selected), placed)
+            stencil = stencils[kind][0]
+            parts.append(stencil.filled(self._attribute_texts(owner, attribute, point, stencil.gaps)))
         return listed(parts)
 
     def config_string(self, attribute: Attribute, point: Point | None) -> str:
@@ -271,19 +272,27 @@ class Bodies:
             return rf"\\{archive.server_name}\{point.name if point else attribute.tag}"
         return rf"\\{archive.server_name}?{archive.server_id}\{point.name}?{point.id}"
 
-    def _attribute_texts(self, owner: Owner, attribute: Attribute, point: Point | None) -> dict[str, object]:
+    def _attribute_texts(
+        self, owner: Owner, attribute: Attribute, point: Point | None, wanted: Collection[str]
+    ) -> dict[str, object]:
         placed = attribute.placed
         path = f"{owner.paths[0]}|{placed.path}"
-        return {
-            "web_id": self.web_id("Ab", path, owner.id, placed.id, owner=owner.kind),
-            "path": path,
-            "owner": self.owner_web_id(owner),
-            "parent": self.attribute_web_id(owner, placed.parent) if placed.parent else "",
-            "config": self.config_string(attribute, point),
-            "point": self.point_web_id(point) if point else "",
-            "Paths": [f"{above}|{placed.path}" for above in owner.paths] if self._with_paths else None,
-            "DataReference": self._data_reference(attribute, point) if self._with_data_reference else None,
-        }
+        texts: dict[str, object] = {"path": path}
+        if "web_id" in wanted:
+            texts["web_id"] = self.web_id("Ab", path, owner.id, placed.id, owner=owner.kind)
+        if "owner" in wanted:
+            texts["owner"] = self.owner_web_id(owner)
+        if "parent" in wanted:
+            texts["parent"] = self.attribute_web_id(owner, placed.parent) if placed.parent else ""
+        if "config" in wanted:
+            texts["config"] = self.config_string(attribute, point)
+        if "point" in wanted:
+            texts["point"] = self.point_web_id(point) if point else ""
+        if "Paths" in wanted:
+            texts["Paths"] = [f"{above}|{placed.path}" for above in owner.paths]
+        if "DataReference" in wanted:
+            texts["DataReference"] = self._data_reference(attribute, point)
+        return texts
 
     def _data_reference(self, attribute: Attribute, point: Point | None) -> dict[str, object]:
         reference: dict[str, object] = {"Type": attribute.placed.template.data_reference}

@@ -5,9 +5,9 @@ A plant's 400,000 attributes differ in a few texts only, and building each as a 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping
+from json.encoder import encode_basestring
 
 import msgspec
 
@@ -32,18 +32,18 @@ class Stencil:
         tree = selected.prune(build({name: f"\0{name}\0" for name in gaps}))
         text = msgspec.json.encode(tree).decode().replace("%", "%%")
         text = re.sub(r'"(\\u0000[A-Z]\w+\\u0000)"', r"\1", text)
-        self._gaps = list(dict.fromkeys(_GAP.findall(text)))
+        self.gaps = frozenset(_GAP.findall(text))
         self._text = _GAP.sub(r"%(\1)s", text)
         self._selected = selected
 
     def filled(self, texts: Texts) -> str:
         """The object with these texts."""
-        return self._text % {name: self._filling(name, texts[name]) for name in self._gaps}
+        return self._text % {name: self._filling(name, texts[name]) for name in self.gaps}
 
     def _filling(self, name: str, value: object) -> str:
         if not isinstance(value, str):
             return msgspec.json.encode((self._selected.at(name) or self._selected).prune(value)).decode()
-        return value if value.isalnum() else json.dumps(value, ensure_ascii=False)[1:-1]
+        return encode_basestring(value)[1:-1]
 
 
 def listed(objects: Iterable[str]) -> msgspec.Raw:
