@@ -128,6 +128,10 @@ def simulate(
     ] = None,
     latency_ms: Annotated[float, typer.Option(min=0, help="Milliseconds added to every answer.")] = 0.0,
     profile: Annotated[str, typer.Option(help="What the tags are like: plant, or uniform (1 Hz floats).")] = "plant",
+    elements: Annotated[
+        int, typer.Option(min=0, max=1_000_000, help="AF elements of the made-up plant; 0 makes a few, of the tags.")
+    ] = 0,
+    attributes_per_element: Annotated[int, typer.Option(min=0, help="Attributes of each of these elements.")] = 8,
 ) -> None:
     """Serve a simulated PI Web API on this machine.
 
@@ -152,6 +156,8 @@ def simulate(
             admin_port=admin_port,
             latency_ms=latency_ms,
             profile=profile,
+            elements=elements,
+            attributes_per_element=attributes_per_element,
         )
     except (UnreadableFolderError, ValueError) as error:
         _complain(f"Error: the simulated PI server cannot start: {error}.")

@@ -29,6 +29,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--admin-port", type=int, help="open the admin door on this port; 0 takes a free one")
     parser.add_argument("--latency-ms", type=float, default=0.0, help="milliseconds added to every answer")
     parser.add_argument("--profile", choices=sorted(PROFILES), default="plant", help="what the tags are like")
+    parser.add_argument(
+        "--elements", type=int, default=0, help="number of generated AF elements; 0: a few, of the tags"
+    )
+    parser.add_argument("--attributes-per-element", type=int, default=8, help="attributes of each of them (default 8)")
     parser.add_argument("--event-frames", type=int, default=0, help="number of generated event frames (default 0)")
     parser.add_argument("--event-frame-days", type=int, default=30, help="days back that they begin (default 30)")
     options = parser.parse_args(arguments)
@@ -43,6 +47,8 @@ def main(arguments: list[str] | None = None) -> int:
             admin_port=options.admin_port,
             latency_ms=options.latency_ms,
             profile=options.profile,
+            elements=options.elements,
+            attributes_per_element=options.attributes_per_element,
             event_frames=options.event_frames,
             event_frame_days=options.event_frame_days,
         )

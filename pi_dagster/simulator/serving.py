@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 from types import FrameType
 
+from pi_dagster.simulator.af_plant import PlantDatabase
 from pi_dagster.simulator.af_tags import database_of
 from pi_dagster.simulator.archive import Archive
 from pi_dagster.simulator.event_frame_experiments import event_frames_of
@@ -29,6 +30,8 @@ def serve_forever(
     admin_port: int | None = None,
     latency_ms: float = 0.0,
     profile: str = "plant",
+    elements: int = 0,
+    attributes_per_element: int = 8,
     event_frames: int = 0,
     event_frame_days: int = 30,
 ) -> None:
@@ -44,18 +47,24 @@ def serve_forever(
         admin_port: port of the admin door, 0 for a free one; None keeps it shut.
         latency_ms: milliseconds added to every answer.
         profile: name of the mix of generated tags (`plant.PROFILES`).
+        elements: number of generated AF elements; 0 makes a small asset model of the tags.
+        attributes_per_element: number of attributes of each generated element.
         event_frames: number of generated event frames.
         event_frame_days: how many days back from today they begin; the last ones are of this hour.
 
     Raises:
         PortError: a port cannot be had.
         UnreadableFolderError: `data` is no such folder.
-        ValueError: a login without its other half.
+        ValueError: a login without its other half, or more elements than a plant can have.
     """
     base = SkabBase(data) if data is not None else GeneratedBase(tags=tags, seed=seed, mix=PROFILES[profile])
     settings = SimulatorSettings(user=user, password=password, latency_seconds=latency_ms / 1000)
     archive = Archive(base)
-    databases = [database_of(archive)]
+    databases = [
+        PlantDatabase(archive, elements=elements, attributes_per_element=attributes_per_element, seed=seed)
+        if elements
+        else database_of(archive)
+    ]
     histories = [recent_history(databases[0], event_frames, event_frame_days, seed)] if event_frames else []
     simulator = Simulator(
         archive=archive,

@@ -32,6 +32,8 @@ def spawned(
     admin_port: int | None = None,
     latency_ms: float = 0.0,
     profile: str = "plant",
+    elements: int = 0,
+    attributes_per_element: int = 8,
     event_frames: int = 0,
     event_frame_days: int = 30,
 ) -> Iterator[SpawnedSimulator]:
@@ -51,6 +53,8 @@ def spawned(
         "--admin-port": admin_port,
         "--latency-ms": latency_ms,
         "--profile": profile,
+        "--elements": elements,
+        "--attributes-per-element": attributes_per_element,
         "--event-frames": event_frames,
         "--event-frame-days": event_frame_days,
     }
