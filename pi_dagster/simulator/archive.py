@@ -57,8 +57,14 @@ def utc_now() -> Ticks:
 def iso_timestamp(ticks: Ticks) -> str:
     """The instant as PI Web API prints it: UTC, `Z`, 0 to 7 fraction digits without trailing zeros."""
     seconds, fraction = divmod(int(ticks), TICKS_PER_SECOND)
-    text = (_EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S")
-    return f"{text}.{fraction:07d}".rstrip("0").rstrip(".") + "Z" if fraction else text + "Z"
+    days, of_day = divmod(seconds, 86_400)
+    text = f"{_date(days)}T{of_day // 3600:02d}:{of_day // 60 % 60:02d}:{of_day % 60:02d}"
+    return f"{text}.{fraction:07d}".rstrip("0") + "Z" if fraction else text + "Z"
+
+
+@lru_cache(maxsize=4096)
+def _date(days: int) -> str:
+    return (_EPOCH + timedelta(days=days)).strftime("%Y-%m-%d")
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -115,6 +115,17 @@ class Query:
         raise RefusedError(400, f"The value '{value}' is not valid for the parameter '{name}'.")
 
 
+@lru_cache(maxsize=256)
+def _read_query(text: str) -> Query:
+    """The parameters of a query; the requests of a batch often share theirs."""
+    return Query(text)
+
+
+@lru_cache(maxsize=256)
+def _read_selected(text: str | None) -> SelectedFields:
+    return SelectedFields.parse(text)
+
+
 @dataclass(frozen=True)
 class Call:
     """A request.
@@ -144,12 +155,12 @@ class Call:
     @cached_property
     def query(self) -> Query:
         """The query parameters."""
-        return Query(self.query_text)
+        return _read_query(self.query_text)
 
     @cached_property
     def selected(self) -> SelectedFields:
         """The properties the client wants to see."""
-        return SelectedFields.parse(self.query.text("selectedFields"))
+        return _read_selected(self.query.text("selectedFields"))
 
     def web_id_type(self, default: WebIdType) -> WebIdType:
         """The form of WebIDs the client wants.

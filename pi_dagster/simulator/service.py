@@ -86,7 +86,9 @@ class Service:
         self.assets = AssetServer(databases, now=settings.now, cache_seconds=settings.af_cache_seconds)
         self.event_frames = event_frames_of(archive, databases) if event_frames is None else event_frames
         self.started = settings.now()
-        self._routes = [(route, route.pattern) for route in routes]
+        self._routes: dict[tuple[str, int], list[tuple[Route, re.Pattern[str]]]] = {}
+        for route in routes:
+            self._routes.setdefault(_kind_of(route.template), []).append((route, route.pattern))
 
     def route_of(self, call: Call) -> tuple[Route, Call]:
         """The route that answers a request, and the request with the parts of its path filled in.
@@ -95,7 +97,7 @@ class Service:
             RefusedError: 404 where there is no such path, 405 where it has no such method.
         """
         other_method = False
-        for route, pattern in self._routes:
+        for route, pattern in self._routes.get(_kind_of(call.path), ()):
             match = pattern.fullmatch(call.path)
             if match is None:
                 continue
@@ -220,6 +222,11 @@ class Service:
         limit = self.settings.max_returned_items
         if number > limit:
             raise RefusedError(400, f"Parameter ({name}) is greater than the maximum allowed ({limit})")
+
+
+def _kind_of(path: str) -> tuple[str, int]:
+    """What paths that may match have in common: the controller, and how many parts there are."""
+    return path.partition("/")[0].lower(), path.count("/")
 
 
 def named_streams(call: Call) -> set[str]:

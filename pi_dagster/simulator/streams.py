@@ -50,6 +50,10 @@ from pi_dagster.webid import WebId, object_webid, point_webid
 Reader = Callable[[Point], "dict[str, object] | object"]
 
 
+NOTHING_CAPTURED = {"Name": "No Data", "Value": 248, "IsSystem": True}
+"""What an attribute of an event frame shows for which there was no value."""
+
+
 @dataclass(frozen=True)
 class HeldValue:
     """What an attribute without a tag holds. `at` is its instant; a static attribute has the first of all."""
@@ -127,13 +131,11 @@ def frame_stream(service: Service, found: FoundFrame, attribute: Attribute) -> S
     """The values of an attribute of an event frame; one that it holds itself was captured when the frame ended."""
     stream = attribute_stream(service, found.owner, attribute)
     start, end = found.frame.start, found.frame.end
-    if stream.held is not None and attribute.tag is None:
-        at = start if end is None else end
-        held = replace(stream.held, at=at)
-        if attribute.value is None:
-            held = replace(held, value={"Name": "No Data", "Value": 248, "IsSystem": True}, is_good=False)
-        stream = replace(stream, held=held)
-    return replace(stream, times=(start, end))
+    held = stream.held
+    if held is not None and attribute.tag is None:
+        value = NOTHING_CAPTURED if attribute.value is None else held.value
+        held = replace(held, value=value, at=start if end is None else end, is_good=attribute.value is not None)
+    return replace(stream, held=held, times=(start, end))
 
 
 def in_time_of(call: Call, stream: Stream) -> Call:

@@ -14,6 +14,7 @@ from pi_dagster.simulator.af_bodies import element_owner
 from pi_dagster.simulator.af_lookup import find_attribute, find_element
 from pi_dagster.simulator.calls import Call, RefusedError
 from pi_dagster.simulator.event_frame_lookup import find_frame
+from pi_dagster.simulator.event_frame_values import captured_values
 from pi_dagster.simulator.selected_fields import SelectedFields
 from pi_dagster.simulator.service import Route, Service
 from pi_dagster.simulator.streams import (
@@ -101,6 +102,9 @@ def _find_or_refusal(service: Service, call: Call, verb: Verb, web_id: str) -> S
 
 def _read_owner(verb: Verb) -> Callable[[Service, Call], object]:
     def handler(service: Service, call: Call) -> object:
+        captured = captured_values(service, call) if verb.reads_held else None
+        if captured is not None:
+            return captured
         streams = _streams_below(service, call)
         if not verb.reads_held:
             streams = [stream for stream in streams if stream.point is not None]
