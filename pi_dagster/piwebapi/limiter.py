@@ -1,10 +1,8 @@
 """How hard one process may ask a server, over all its threads: requests a second, and requests in flight, which
 become fewer when the server refuses, is late or gets slower, and creep back.
 
-Fewer in flight is TCP's rule: half as many after a refusal, one more after a while without. Threads that wait here
-do not each find out for themselves that the server is busy: a `Retry-After` that one of them got holds for all.
-The libraries that do this (aimd-limiter, aioadaptive, sawtooth, adaptio) are for asyncio, or look at this machine's
-load instead of the server's (ace-concurrency).
+The rule is TCP's: half as many after a refusal, one more after a while without. Threads that wait here do not each
+find out for themselves that the server is busy: a `Retry-After` that one of them got holds for all.
 """
 
 from __future__ import annotations
@@ -236,7 +234,7 @@ class RequestLimiter:
                 while True:
                     now = time.monotonic()
                     pause = self._resume_at - now
-                    if pause > patience_seconds and self._last_refusal is not None:
+                    if pause > max(0.0, patience_seconds) and self._last_refusal is not None:
                         raise self._last_refusal
                     is_next = self._waiting[0] is me and self._in_flight < self._limit.now
                     too_early = max(pause, self._next_start - now)
