@@ -7,7 +7,7 @@ Source: PI Web API reference, controllers `assetserver`, `assetdatabase`, `eleme
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from functools import partial
+from functools import cached_property, partial
 from typing import NamedTuple
 from uuid import UUID
 
@@ -21,9 +21,7 @@ from pi_dagster.simulator.af_model import (
     Attribute,
     ElementTemplate,
     EnumerationSet,
-    EnumerationValue,
     PlacedAttribute,
-    quoted,
 )
 from pi_dagster.simulator.af_stencil import Stencil, Texts, listed
 from pi_dagster.simulator.af_webids import (
@@ -33,7 +31,6 @@ from pi_dagster.simulator.af_webids import (
     enumeration_set_id,
     enumeration_set_path,
     enumeration_value,
-    enumeration_value_id,
     template_path,
     write_web_id,
 )
@@ -103,9 +100,18 @@ class Bodies:
         self._settings = settings
         self._call = call
         self._form = call.web_id_type(settings.web_id_type)
-        associations = {name.strip().lower() for name in (call.query.text("associations") or "").split(";")}
-        self._with_paths = "paths" in associations
-        self._with_data_reference = "datareference" in associations
+
+    @cached_property
+    def _associations(self) -> set[str]:
+        return {name.strip().lower() for name in (self._call.query.text("associations") or "").split(";")}
+
+    @property
+    def _with_paths(self) -> bool:
+        return "paths" in self._associations
+
+    @property
+    def _with_data_reference(self) -> bool:
+        return "datareference" in self._associations
 
     def web_id(self, marker: str, path: str, *ids: UUID | int, owner: str = "") -> str:
         r"""A WebID in the form the client wants.
@@ -157,12 +163,13 @@ class Bodies:
     def _server_web_id(self) -> str:
         return self.web_id("RS", rf"\\{ASSET_SERVER_NAME}")
 
-    def _database_web_id(self, database: AssetDatabase) -> str:
+    def database_web_id(self, database: AssetDatabase) -> str:
+        """The WebID of a database."""
         return self.web_id("RD", database.path, database.id)
 
     def database(self, database: AssetDatabase) -> dict[str, object]:
         """The vendor's `AssetDatabase`."""
-        web_id = self._database_web_id(database)
+        web_id = self.database_web_id(database)
         own = self._link("assetdatabases", web_id)
         return {
             "WebId": web_id,
@@ -217,7 +224,7 @@ class Bodies:
             "Self": own,
             "Attributes": f"{own}/attributes",
             "Elements": f"{own}/elements",
-            "Database": self._link("assetdatabases", self._database_web_id(database)),
+            "Database": self._link("assetdatabases", self.database_web_id(database)),
             "Categories": f"{own}/categories",
             "EventFrames": f"{own}/eventframes",
             **{link: f"{stream}/{verb}" for link, verb in _DATA_LINKS.items()},
@@ -383,7 +390,7 @@ class Bodies:
         own = self._link("elementtemplates", web_id)
         links = {
             "Self": own,
-            "Database": self._link("assetdatabases", self._database_web_id(database)),
+            "Database": self._link("assetdatabases", self.database_web_id(database)),
             "AttributeTemplates": f"{own}/attributetemplates",
             "BaseTemplates": f"{own}/baseelementtemplates",
             "DerivedTemplates": f"{own}/derivedelementtemplates",
@@ -460,45 +467,6 @@ class Bodies:
         path = enumeration_set_path(database, enumeration_set)
         return self.web_id("MS", path, enumeration_set_id(database, enumeration_set), owner="R")
 
-    def enumeration_set(self, database: AssetDatabase, enumeration_set: EnumerationSet) -> dict[str, object]:
-        """The vendor's `EnumerationSet`, one of AF."""
-        web_id = self.enumeration_set_web_id(database, enumeration_set)
-        own = self._link("enumerationsets", web_id)
-        return {
-            "WebId": web_id,
-            "Id": str(enumeration_set_id(database, enumeration_set)),
-            "Name": enumeration_set.name,
-            "Description": enumeration_set.description,
-            "Path": enumeration_set_path(database, enumeration_set),
-            "Links": {
-                "Self": own,
-                "Database": self._link("assetdatabases", self._database_web_id(database)),
-                "Values": f"{own}/enumerationvalues",
-            },
-        }
-
-    def enumeration_value(
-        self, database: AssetDatabase, enumeration_set: EnumerationSet, value: EnumerationValue
-    ) -> dict[str, object]:
-        """The vendor's `EnumerationValue`, one of AF."""
-        path = rf"{enumeration_set_path(database, enumeration_set)}\{quoted(value.name)}"
-        set_id = enumeration_set_id(database, enumeration_set)
-        value_id = enumeration_value_id(database, enumeration_set, value)
-        web_id = self.web_id("MV", path, set_id, value_id, owner="R")
-        return {
-            "WebId": web_id,
-            "Id": str(value_id),
-            "Name": value.name,
-            "Description": value.description,
-            "Value": value.value,
-            "Path": path,
-            **({"Parent": value.parent} if value.parent else {}),
-            "Links": {
-                "Self": self._link("enumerationvalues", web_id),
-                "EnumerationSet": self._link("enumerationsets", self.enumeration_set_web_id(database, enumeration_set)),
-            },
-        }
-
     def category(self, database: AssetDatabase, name: str, *, of_attributes: bool) -> dict[str, object]:
         """The vendor's `ElementCategory` or `AttributeCategory`."""
         path = category_path(database, name, of_attributes=of_attributes)
@@ -512,6 +480,6 @@ class Bodies:
             "Path": path,
             "Links": {
                 "Self": self._link("attributecategories" if of_attributes else "elementcategories", web_id),
-                "Database": self._link("assetdatabases", self._database_web_id(database)),
+                "Database": self._link("assetdatabases", self.database_web_id(database)),
             },
         }

@@ -8,6 +8,7 @@ from pi_dagster.simulator import (
     af_element_routes,
     batch,
     dataservers,
+    enumerations,
     event_frame_routes,
     point_routes,
     streams,
@@ -19,6 +20,7 @@ from pi_dagster.simulator import (
 ROUTES = (
     *system.ROUTES,
     *dataservers.ROUTES,
+    *enumerations.ROUTES,
     *point_routes.ROUTES,
     *af_database_routes.ROUTES,
     *af_element_routes.ROUTES,
