@@ -11,19 +11,24 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Executor, Future
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from pi_dagster.piwebapi.errors import BrokenAnswerError, ListKeepsChangingError
 
 Row = TypeVar("Row")
+FetchPage = Callable[[int, int], Sequence[Row]]
+"""Start index and count to the objects of that page."""
 
 _MOST_PASSES = 6
 _PAGES_AHEAD = 4
 """Pages under way at once. Searching is dear to an AF server, which allows fewer searches than reads a second."""
 
+_MOST_PAGES_WITHOUT_NEWS = 100
+"""Pages in a row of objects that are known already; a server that ignores `startIndex` sends such for ever."""
+
 
 def read_changing_list(
-    fetch_page: Callable[[int, int], Sequence[Row]],
+    fetch_page: FetchPage[Row],
     identity: Callable[[Row], Hashable],
     *,
     page_size: int,
@@ -36,7 +41,7 @@ def read_changing_list(
     server need not keep the order of objects with equal names).
 
     Args:
-        fetch_page: start index and count to the objects of that page.
+        fetch_page: gives a page.
         identity: what tells an object from others; one may be in the list several times.
         page_size: objects a page, at least 2.
         pool: where pages are fetched; `fetch_page` must not use it.
@@ -48,62 +53,59 @@ def read_changing_list(
     """
     before: dict[Hashable, Row] | None = None
     for _ in range(_MOST_PASSES):
-        rows, fits = _read_once(fetch_page, identity, page_size=page_size, pool=pool, what=what)
-        if fits or (before is not None and before.keys() == rows.keys()):
-            return list(rows.values())
-        before = rows
+        pages = _Pages(identity, what)
+        _read_once(fetch_page, pages, page_size=page_size, pool=pool)
+        if pages.fit or (before is not None and before.keys() == pages.rows.keys()):
+            return list(pages.rows.values())
+        before = pages.rows
     raise ListKeepsChangingError(
         f"{what} changed each of the {_MOST_PASSES} times it was read. Run again when nobody is changing it."
     )
 
 
-def _read_once(
-    fetch_page: Callable[[int, int], Sequence[Row]],
-    identity: Callable[[Row], Hashable],
-    *,
-    page_size: int,
-    pool: Executor,
-    what: str,
-) -> tuple[dict[Hashable, Row], bool]:
-    """One reading: the objects by identity, and whether its pages fit together."""
+class _Pages(Generic[Row]):
+    """What the pages of one reading hold, by identity, and whether they fit together."""
+
+    def __init__(self, identity: Callable[[Row], Hashable], what: str) -> None:
+        self.rows: dict[Hashable, Row] = {}
+        self.fit = True
+        self._identity = identity
+        self._what = what
+        self._last: Hashable = None
+        self._without_news = 0
+
+    def add(self, page: Sequence[Row], *, overlaps: bool) -> None:
+        """Take the next page; one that overlaps begins with the last object of the page before."""
+        if overlaps and (not page or self._identity(page[0]) != self._last):
+            self.fit = False
+        known = len(self.rows)
+        self.rows |= {self._identity(row): row for row in page}
+        self._without_news = 0 if len(self.rows) > known else self._without_news + 1
+        if self._without_news > _MOST_PAGES_WITHOUT_NEWS:
+            raise BrokenAnswerError(f"{self._what} has no end: the server sends the same objects for every startIndex.")
+        if page:
+            self._last = self._identity(page[-1])
+
+
+def _read_once(fetch_page: FetchPage[Row], pages: _Pages[Row], *, page_size: int, pool: Executor) -> None:
     page = fetch_page(0, page_size)
-    rows = {identity(row): row for row in page}
+    pages.add(page, overlaps=False)
     if len(page) < page_size:
-        return _read_on(rows, fetch_page, identity, start=len(page), page_size=page_size, what=what), True
-    fits = True
-    step = page_size - 1
+        # Nothing follows, unless the server gives less than it is asked for.
+        start = len(page)
+        while start and (page := fetch_page(start, page_size)):
+            pages.add(page, overlaps=False)
+            start += len(page)
+        return
+    start = page_size - 1
     ahead: deque[Future[Sequence[Row]]] = deque()
-    start = step
     try:
-        while True:
+        while len(page) == page_size:
             while len(ahead) < _PAGES_AHEAD:
                 ahead.append(pool.submit(fetch_page, start, page_size))
-                start += step
-            last = identity(page[-1])
+                start += page_size - 1
             page = ahead.popleft().result()
-            fits = fits and bool(page) and identity(page[0]) == last
-            rows |= {identity(row): row for row in page}
-            if len(page) < page_size:
-                return rows, fits
+            pages.add(page, overlaps=True)
     finally:
         for future in ahead:
             future.cancel()
-
-
-def _read_on(
-    rows: dict[Hashable, Row],
-    fetch_page: Callable[[int, int], Sequence[Row]],
-    identity: Callable[[Row], Hashable],
-    *,
-    start: int,
-    page_size: int,
-    what: str,
-) -> dict[Hashable, Row]:
-    """What follows a first page that is not full: nothing, unless the server gives less than it is asked for."""
-    while start and (page := fetch_page(start, page_size)):
-        known = len(rows)
-        rows |= {identity(row): row for row in page}
-        if len(rows) == known and len(page) == page_size:
-            raise BrokenAnswerError(f"{what} has no end: the server sends the same objects for every startIndex.")
-        start += len(page)
-    return rows
