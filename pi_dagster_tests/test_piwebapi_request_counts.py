@@ -112,6 +112,6 @@ def test_any_plant_is_read_whole_with_a_bounded_number_of_requests(
         for parts in streams
     ]
     reader = ModelReader(plant(*instants), max_items_per_call=most_items, batch_size=batch_size)
-    bound = 3 * least_possible(reader.events(), most_items) + 10 * len(instants)
+    bound = 4 * least_possible(reader.events(), most_items) + 5 * len(instants)
     assert requests_for(reader) <= bound
     assert requests_for(reader, day=1) <= bound

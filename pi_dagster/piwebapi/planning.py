@@ -28,7 +28,8 @@ _MOST_PAGES_HELD = 4
 wait in memory until the first is complete, as events come in the order of tag, then time."""
 _GOOD_ENOUGH = 1.05
 _TRUSTED = 8
-"""How many times the events seen so far an estimate may reach: events close together may be a burst, not a habit."""
+_TRUSTED_IN_PAGES = 2
+"""How many times the events seen so far an estimate may reach, within a page and beyond."""
 _MOST_HEADROOM = 1.25
 _EVENTS_THAT_TELL_A_RATE = 1000
 _MOST_SLICES = 1000
@@ -59,9 +60,14 @@ class Density(NamedTuple):
         """Events in `duration_us` if it goes on as it was."""
         return self.events * duration_us / max(1, self.duration_us)
 
-    def trusted(self, duration_us: int) -> float:
-        """The same, as far as what was seen allows to say."""
-        return min(self.foreseen(duration_us), _TRUSTED * self.events)
+    def trusted(self, duration_us: int, page_size: int) -> float:
+        """The same, as far as what was seen allows to say.
+
+        Events close together may be a burst, not a habit: to try a single page more costs little, but then only as
+        much is asked for at once as would be two times what came so far.
+        """
+        reach = min(_TRUSTED * self.events, max(page_size, _TRUSTED_IN_PAGES * self.events))
+        return min(self.foreseen(duration_us), reach)
 
     def headroom(self, page_size: int) -> float:
         """How many times larger than foreseen a page should be so that it is rarely cut.
@@ -135,13 +141,15 @@ def plan_requests(
     """
     alike: dict[int, list[str]] = {}
     for web_id, start_us in starts_us.items():
-        expected = densities.get(web_id, UNKNOWN).trusted(end_us - start_us)
+        expected = densities.get(web_id, UNKNOWN).trusted(end_us - start_us, limits.page_size(1))
         alike.setdefault(_level(expected, limits), []).append(web_id)
     plan = []
     for level, web_ids in alike.items():
         streams = limits.streams
         if level:
-            expected, densest = max((densities[tag].trusted(end_us - starts_us[tag]), tag) for tag in web_ids)
+            expected, densest = max(
+                (densities[tag].trusted(end_us - starts_us[tag], limits.page_size(1)), tag) for tag in web_ids
+            )
             streams = _streams_together(expected, densities[densest], limits, most=len(web_ids))
         for group in _runs(web_ids, streams):
             start_us = min(starts_us[web_id] for web_id in group)
@@ -193,12 +201,11 @@ def _sliced(
     page_size = limits.page_size(len(group))
     duration_us = end_us - start_us
     known = [densities.get(web_id, UNKNOWN) for web_id in group]
-    densest = max(known, key=lambda density: density.trusted(duration_us))
-    trusted, foreseen = densest.trusted(duration_us), densest.foreseen(duration_us)
-    needed = _slices(trusted, densest, page_size)
-    slices = min(needed, _MOST_SLICES)
-    # Where trust ends before the window does, the last slice takes all the rest: its page will be full, or nothing
-    # more comes.
-    sliced_us = duration_us * (slices / needed) * (trusted / foreseen if foreseen > trusted else 1)
-    bounds = sorted({start_us + int(sliced_us * index / slices) for index in range(slices)})
+    densest = max(known, key=lambda density: density.trusted(duration_us, limits.page_size(1)))
+    trusted, foreseen = densest.trusted(duration_us, limits.page_size(1)), densest.foreseen(duration_us)
+    slices = sent = _slices(foreseen, densest, page_size)
+    if trusted < foreseen:
+        # Where trust ends the last slice takes all the rest: its page will be full, or nothing more comes.
+        sent = 1 + int(slices * trusted / foreseen)
+    bounds = sorted({start_us + duration_us * index // slices for index in range(min(sent, _MOST_SLICES))})
     return [Request(group, first, last, page_size) for first, last in pairwise([*bounds, end_us])]

@@ -131,6 +131,7 @@ class RecordedReader:
                 yield reading
                 reading.give_up()
         finally:
+            remaining = iter(())
             for reading in prepared:
                 reading.give_up()
 
