@@ -11,7 +11,7 @@ from uuid import UUID
 import requests
 
 from pi_dagster.simulator import Simulator, SimulatorSettings
-from pi_dagster.simulator.af_model import ASSET_SERVER_ID, ElementTemplate
+from pi_dagster.simulator.af_model import ASSET_SERVER_ID, PI_POINT, AttributeTemplate, ElementTemplate
 from pi_dagster.simulator.af_tree import TreeDatabase
 from pi_dagster.simulator.event_frame_templates import (
     EVENT_FRAME_CATEGORIES,
@@ -67,6 +67,11 @@ def small_database() -> TreeDatabase:
             ElementTemplate(name="Machine"),
             ElementTemplate(name="Pump", base="Machine"),
             *EVENT_FRAME_TEMPLATES,
+            ElementTemplate(
+                name="With Tag",
+                instance_type="EventFrame",
+                attributes=(AttributeTemplate(name="Flow", value_type="Single", data_reference=PI_POINT),),
+            ),
         ],
         enumeration_sets=EVENT_FRAME_SETS,
         element_categories=EVENT_FRAME_CATEGORIES,

@@ -35,6 +35,7 @@ from pi_dagster.simulator.event_frame_search import (
 )
 from pi_dagster.simulator.event_frames import FrameView
 from pi_dagster.simulator.service import Route, Service
+from pi_dagster.simulator.timestrings import parse_time
 
 
 def _one(service: Service, call: Call) -> FoundFrame:
@@ -69,14 +70,15 @@ def _timed(service: Service, call: Call, search: FrameSearch) -> FrameSearch:
     """
     query, now = call.query, service.settings.now()
     mode = query.choice("searchMode", (*RANGE_MODES, *WALKING_MODES), "Overlapped")
-    start = service.time(call, query.text("startTime"), now=now, default="*-8h")
+    # Searches have no `timeZone`: what has no zone is in the server's.
+    start = parse_time(query.text("startTime") or "*-8h", now=now, zone=service.zone())
     if mode in WALKING_MODES:
         given = [name for name in ("endTime", "sortField", "sortOrder") if query.text(name)]
         if given:
             raise RefusedError(400, f"The parameter '{given[0]}' cannot be used with the search mode '{mode}'.")
         field, descending = WALKING_MODES[mode]
         return replace(search, times=TimeLimits.of(mode, start), sort_field=field, descending=descending)
-    end = service.time(call, query.text("endTime"), now=now)
+    end = parse_time(query.text("endTime"), now=now, zone=service.zone())
     if end < start:
         raise RefusedError(400, "The parameter 'startTime' must be less than or equal to 'endTime'.")
     return replace(
@@ -177,7 +179,7 @@ class _Context:
         self._service, self._call, self._database = service, call, database
 
     def time(self, text: str) -> Ticks:
-        return self._service.time(self._call, text, now=self._service.settings.now())
+        return parse_time(text, now=self._service.settings.now(), zone=self._service.zone())
 
     def element(self, path: str) -> UUID:
         database, number = element_at(self._service, self._call, path)
