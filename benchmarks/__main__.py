@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from benchmarks import catalogue
 from benchmarks.machine import this_machine
-from benchmarks.report import as_json, markdown, print_machine, print_section, write
+from benchmarks.report import as_json, markdown, print_machine, print_section, wide_screen, write, write_markdown
 from benchmarks.results import Scale, Section
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -29,7 +27,12 @@ def main(
     ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write everything as JSON.")] = None,
     markdown_file: Annotated[
-        Path | None, typer.Option("--markdown", metavar="FILE", help="Write the tables as Markdown.")
+        Path | None,
+        typer.Option(
+            "--markdown",
+            metavar="FILE",
+            help="Write the tables as Markdown; of a file with marks, such as docs/performance.md, only between them.",
+        ),
     ] = None,
     plot_file: Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="Draw the figures as PNG.")] = None,
 ) -> None:
@@ -39,19 +42,19 @@ def main(
         raise typer.BadParameter(
             f"there is no {', '.join(unknown)}; there are {', '.join(catalogue.NAMES)}", param_hint="--only"
         )
-    screen = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+    screen = wide_screen()
     machine = this_machine()
     print_machine(machine, screen)
     sections: dict[str, Section] = {}
-    for name in [name for name in catalogue.NAMES if not only or name in only]:
+    for name in catalogue.chosen(only or ()):
         begun = time.monotonic()
-        sections[name] = catalogue.run(name, Scale.QUICK if quick else Scale.FULL)
+        sections[name] = catalogue.run(name, Scale.QUICK if quick else Scale.FULL, sections)
         print_section(sections[name], time.monotonic() - begun, screen)
         # After each, so that a run that is interrupted leaves what it has found.
         if json_file is not None:
             write(json_file, as_json(machine, sections))
         if markdown_file is not None:
-            write(markdown_file, markdown(machine, sections))
+            write_markdown(markdown_file, markdown(machine, sections), part="figures")
     if plot_file is not None:
         from benchmarks.plot import draw
 

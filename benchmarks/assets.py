@@ -82,7 +82,7 @@ def run(scale: Scale) -> Section:
             Row(
                 f"{elements:,} elements: one request an element, one after the other / this, {LATENCIES_MS[-1]} ms",
                 Figure.of([elements * LATENCIES_MS[-1] / 1000 / done.cost.seconds for done in rounds]),
-                measured="the former by arithmetic, from the latency alone",
+                measured="the former by arithmetic from the latency",
             )
         )
     return Section(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from importlib import import_module
 
+from benchmarks import projection
 from benchmarks.results import Scale, Section
 
+PROJECTION = "projection"
 NAMES = (
     "decode",
     "ceiling",
@@ -18,11 +21,25 @@ NAMES = (
     "event_frames",
     "orchestration",
     "end_to_end",
-    "projection",
+    PROJECTION,
 )
 
 
-def run(name: str, scale: Scale) -> Section:
-    """Run one benchmark."""
+def chosen(wanted: Collection[str]) -> list[str]:
+    """The benchmarks to run: all where none is wanted, and what the projection is made from."""
+    needed = {*wanted, *(projection.NEEDS if PROJECTION in wanted else ())}
+    return [name for name in NAMES if not wanted or name in needed]
+
+
+def run(name: str, scale: Scale, found: Mapping[str, Section]) -> Section:
+    """Run one benchmark.
+
+    Args:
+        name: one of NAMES.
+        scale: how much to measure.
+        found: what the benchmarks before it found, for the projection.
+    """
+    if name == PROJECTION:
+        return projection.run(scale, found)
     section: Section = import_module(f"benchmarks.{name}").run(scale)
     return section

@@ -55,17 +55,18 @@ def run(scale: Scale) -> Section:
                 replay.set_latency(latency)
                 first: FramesLoad = call(load_days, site, days, all_attributes=True)
                 again: FramesLoad = call(load_days, site, days, all_attributes=False)
-                rows.append(
-                    Row(
-                        f"{frames:,} frames of {days} days, {latency} ms: as the sensor looks again / first load",
-                        Figure.of([again.cost.seconds / first.cost.seconds]),
-                        measured=f"{again.cost.seconds:.2f} s, {first.cost.seconds:.2f} s",
+                if latency:
+                    rows.append(
+                        Row(
+                            f"{frames:,} frames: one request a frame, one after the other / this, {latency} ms",
+                            Figure.of([frames * latency / 1000 / first.cost.seconds]),
+                            measured=f"this {first.cost.seconds:.2f} s; the former by arithmetic from the latency",
+                        )
                     )
-                )
                 for what, done in (("first load", first), ("again", again)):
                     table_rows.append(
                         [
-                            f"{frames:,} frames, {latency} ms, {what}",
+                            f"{frames:,} frames, {days} d, {latency} ms, {what}",
                             f"{done.cost.seconds:.2f}",
                             f"{done.frames / done.cost.seconds:,.0f}",
                             f"{done.cost.cpu_seconds:.2f}",
@@ -77,7 +78,13 @@ def run(scale: Scale) -> Section:
     return Section(
         title="Event frames to Delta",
         rows=rows,
-        tables=[Table("Days of frames", ["", "s", "frames/s", "CPU s", "requests", "peak MB"], table_rows)],
+        tables=[
+            Table(
+                "Frames by the days on which they start",
+                ["", "s", "frames/s", "CPU s", "requests", "peak MB"],
+                table_rows,
+            )
+        ],
         notes=["One round each; the sensor reads the attributes only of frames that may have changed."],
         facts=facts,
     )

@@ -1,4 +1,4 @@
-"""Extraction: a PI server's events to Arrow and to Delta, against a script and a connector that do without this project.
+"""Extraction: events to Arrow and to Delta, against a script and a connector that do without this project.
 
 The answers are the simulator's, replayed from memory (see `replay.py`). They come compressed, as by default.
 """

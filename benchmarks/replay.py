@@ -11,7 +11,7 @@ import multiprocessing
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -63,10 +63,11 @@ def replaying(upstream: str, *, latency_ms: float = 0.0) -> Iterator[Replay]:
     try:
         yield Replay(f"http://127.0.0.1:{here.recv()}{urlsplit(upstream).path}", latency, misses)
     finally:
-        # It keeps nothing that would have to be put away in order.
-        server.kill()
-        server.join()
         here.close()
+        server.join(timeout=10)
+        if server.is_alive():
+            server.kill()
+            server.join()
 
 
 @dataclass(frozen=True)
@@ -124,5 +125,8 @@ def _serve(parent: Connection, upstream: str, latency: Any, misses: Any) -> None
         request_queue_size = 256
 
     with Server(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
         parent.send(server.server_address[1])
-        server.serve_forever()
+        with suppress(EOFError):
+            parent.recv()
+        server.shutdown()

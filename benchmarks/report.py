@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +16,11 @@ from benchmarks.machine import BUSY, Machine
 from benchmarks.results import Row, Section
 
 Sections = Mapping[str, Section]
+
+
+def wide_screen() -> Console:
+    """The terminal; where there is none, lines long enough for the tables."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 
 
 def print_machine(machine: Machine, screen: Console) -> None:
@@ -79,6 +85,21 @@ def write(path: Path, text: str) -> None:
     """Write a report to a file, whose folder may be missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
+
+
+def write_markdown(path: Path, text: str, *, part: str) -> None:
+    """Write a report to a file of its own, or between the marks of that part in a file that has some.
+
+    Args:
+        path: the file.
+        text: the report.
+        part: `begin PART` and `end PART`, in comments, are the marks.
+    """
+    begin, end = f"<!-- begin {part} -->", f"<!-- end {part} -->"
+    page = path.read_text(encoding="utf-8") if path.exists() else ""
+    if begin in page and end in page:
+        text = f"{page[: page.index(begin)]}{begin}\n\n{text}\n{page[page.index(end) :]}"
+    write(path, text)
 
 
 _HEADER = ("figure", "median", "spread", "target", "", "measured")
