@@ -31,10 +31,17 @@ def all_numbers(database: AssetDatabase) -> list[int]:
     return list(found)
 
 
-def ours(database: AssetDatabase, path: str) -> str:
-    """A path as the tables hold it; only for names without brackets in them."""
-    steps = path.removeprefix(database.path).lstrip("\\").replace("[", "").replace("]", "")
-    return "/" + steps.replace("\\", "/")
+def paths_to(database: AssetDatabase, number: int) -> list[str]:
+    """Every way down to an element that passes through none twice, as the tables write it; the primary one first."""
+    found: list[str] = []
+    open_ends: list[tuple[int | None, tuple[int, ...]]] = [(number, ())]
+    while open_ends:
+        at, below = open_ends.pop()
+        if at is None:
+            found.append("/" + "/".join(database.element(one).name for one in below))
+        elif at not in below:
+            open_ends += [(parent, (at, *below)) for parent in reversed(database.parents(at))]
+    return found
 
 
 def depth_of(database: AssetDatabase, number: int) -> int:
@@ -52,11 +59,11 @@ def expected_elements(database: AssetDatabase) -> dict[str, Row]:
         element = database.element(number)
         parents = [str(database.element(one).id) for one in database.parents(number) if one is not None]
         primary = database.parents(number)[0]
-        paths = [ours(database, path) for path in database.element_paths(number)]
+        paths = paths_to(database, number)
         rows[str(element.id)] = {
             "element_id": str(element.id),
             "element_name": element.name,
-            "element_path": ours(database, database.element_path(number)),
+            "element_path": paths[0],
             "parent_id": parents[0] if primary is not None else None,
             "template_name": element.template_name or None,
             "element_type": "None" if element.element_type in ("Element", "None") else element.element_type,
@@ -67,7 +74,7 @@ def expected_elements(database: AssetDatabase) -> dict[str, Row]:
             "depth": depth_of(database, number),
             "has_children": database.has_children(number),
             "category_names": sorted(element.category_names),
-            "all_paths": [paths[0], *sorted(set(paths[1:]))],
+            "all_paths": [paths[0], *sorted(set(paths[1:]) - {paths[0]})],
             "all_parent_ids": parents[:1] + sorted(parents[1:]) if primary is not None else sorted(parents),
         }
     return rows
@@ -78,7 +85,7 @@ def expected_attributes(database: AssetDatabase, archive: Archive) -> dict[tuple
     rows = {}
     for number in all_numbers(database):
         element_id = str(database.element(number).id)
-        path = ours(database, database.element_path(number))
+        path = paths_to(database, number)[0]
         for attribute in database.attributes(number):
             placed, template = attribute.placed, attribute.placed.template
             rows[element_id, str(placed.id)] = {

@@ -27,9 +27,11 @@ from pi_dagster.simulator.af_model import (
     EnumerationSet,
     EnumerationValue,
 )
+from pi_dagster.simulator.af_plant import PlantDatabase
 from pi_dagster.simulator.af_tree import TreeDatabase
 from pi_dagster.simulator.archive import Archive, MemoryBase
 from pi_dagster.simulator.faults import Fault, FaultKind
+from pi_dagster.simulator.generator import GeneratedBase
 from pi_dagster.simulator.points import Point
 from pi_dagster.site import AssetFrameworkSettings, LakeSettings, ServerSettings, Site, TagGroup
 from pi_dagster.webid import object_webid
@@ -80,7 +82,7 @@ class Plant:
     """A served plant with a tree that tests change, and the tables that it is loaded into."""
 
     running: RunningSimulator
-    tree: TreeDatabase
+    tree: Any
     archive: Archive
     site: Site
 
@@ -169,6 +171,19 @@ def test_the_tables_equal_af_row_by_row(plant: Plant) -> None:
     assert report.tags == 4
     assert report.changes == {"added": 9, "removed": 0, "renamed": 0, "moved": 0}
     assert report.unread_values == ()
+
+
+def test_a_generated_plant_is_read_element_by_element(tmp_path: Path) -> None:
+    """Shared equipment, a cycle, names that need quotes, hidden and excluded attributes, tags that are gone."""
+    archive = Archive(GeneratedBase(tags=300))
+    tree = PlantDatabase(archive, elements=1200)
+    with Simulator(archive=archive, assets=[tree]).serve() as running:
+        plant = Plant(running, tree, archive, site_of(running, tmp_path))
+        report = plant.refresh(page_size=500)
+        plant.assert_equal()
+    assert report.elements == 1200
+    assert report.elements_with_several_parents > 10
+    assert any(row["all_paths"][1:] for row in plant.elements().values())
 
 
 @pytest.mark.parametrize(

@@ -152,6 +152,7 @@ class ElementDetailsReader:
         self._requests_ahead = requests_ahead
         self._select_fields = select_fields
         self._pool = pool
+        self._links_points = False
         self._tags: dict[str, str | None] = {}
         self._tags_lock = threading.Lock()
 
@@ -300,6 +301,7 @@ class ElementDetailsReader:
         """The tags of attributes: from the link to the point, else by the tag's name in the configuration.
 
         The link may hold another form of WebID than was asked for; only a form with ids names the same tag for ever.
+        A server that links points at all links every one that it knows, so names are looked up only where it never did.
         """
         by_name: list[tuple[ElementDetails, Attribute, str]] = []
         for one in details:
@@ -312,7 +314,8 @@ class ElementDetailsReader:
                     one.tag_webids[attribute.web_id] = linked
                 elif named is not None and "%" not in named.group():
                     by_name.append((one, attribute, rf"\\{named.group(1)}\{named.group(2)}"))
-        if not by_name:
+        self._links_points = self._links_points or any(one.tag_webids for one in details)
+        if self._links_points or not by_name:
             return
         unknown = {path for _, _, path in by_name} - self._tags.keys()
         if unknown:
