@@ -96,7 +96,13 @@ def test_days_of_many_frames_take_turns_and_each_has_its_turn() -> None:
         looked_at.append(look.days[:-2])
         turn = Turn.parse(str(look.next_turn))
     assert looked_at == [[days_ago(3), days_ago(2)], [days_ago(5), days_ago(4)], [days_ago(7), days_ago(6)]]
-    assert turn == Turn()
+    assert turn == Turn(days_ago(2))
+
+
+def test_a_tick_that_has_room_goes_on_with_the_newest_days() -> None:
+    look = plan_look(a_site(), Turn(days_ago(6)), today=TODAY, loaded=full_days(FRAMES_A_TICK // 4))
+    assert look.days == [days_ago(7), days_ago(6), days_ago(3), days_ago(2), days_ago(1), TODAY]
+    assert look.next_turn == Turn(days_ago(4))
 
 
 def test_a_day_with_more_frames_than_a_tick_takes_has_a_tick_of_its_own() -> None:
@@ -178,3 +184,11 @@ def test_no_stretch_is_longer_than_a_run_may_be() -> None:
         (days_ago(3), days_ago(2)),
         (days_ago(4), days_ago(4)),
     ]
+
+
+def test_days_that_were_never_loaded_count_as_much_as_the_fullest_one() -> None:
+    fullest = {days_ago(3): LoadedDay(DayDigest("x", ""), FRAMES_A_TICK // 2, 0.0)}
+    assert plan_look(a_site(), Turn(), today=TODAY, loaded=fullest).days == days_between(days_ago(3), TODAY)
+    quiet = {days_ago(3): LoadedDay(DayDigest("x", ""), 5, 0.0)}
+    assert plan_look(a_site(), Turn(), today=TODAY, loaded=quiet).days == days_between(days_ago(7), TODAY)
+    assert len(plan_look(a_site(), Turn(), today=TODAY, loaded={}).days) < 8

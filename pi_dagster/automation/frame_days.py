@@ -94,6 +94,8 @@ class LoadedDays:
         self._asset = asset
         self._by_event: dict[int, tuple[str | None, LoadedDay]] = {}
         self._latest: dict[date, int] = {}
+        self._asked: set[date] = set()
+        """Days that were asked for once: a frame that is open on a day may close before the day is loaded."""
         self._looked_at_all: float | None = None
 
     def read(
@@ -110,7 +112,8 @@ class LoadedDays:
         """
         now = time.monotonic()
         look_at_all = self._looked_at_all is None or now - self._looked_at_all > _ALL_DAYS_SECONDS
-        wanted = None if look_at_all else {day.isoformat() for day in {*days, *self._days_with_open_frames()}}
+        self._asked.update(days, self._days_with_open_frames())
+        wanted = None if look_at_all else {day.isoformat() for day in self._asked}
         latest = instance.get_latest_storage_id_by_partition(
             self._asset, dg.DagsterEventType.ASSET_MATERIALIZATION, partitions=wanted
         )

@@ -27,8 +27,8 @@ FRAMES_A_TICK = 20_000
 RECENT_DAYS = 2
 """Today and yesterday."""
 
-_UNKNOWN_DAY_FRAMES = FRAMES_A_TICK // 4
-"""How many frames a day is taken for that was never loaded."""
+_UNKNOWN_PLANT_FRAMES = FRAMES_A_TICK // 4
+"""How many frames a day is taken for as long as none was ever loaded."""
 
 
 @dataclass(frozen=True)
@@ -85,20 +85,22 @@ def plan_look(site: Site, turn: Turn, *, today: date, loaded: Mapping[date, Load
     first_recent = max(site.start_date, today - timedelta(days=RECENT_DAYS - 1))
     older = days_between(oldest, first_recent - timedelta(days=1))[::-1]
     begin = older.index(turn.next_older_day) if turn.next_older_day in older else 0
-    taken: list[date] = []
+    in_turn = older[begin:] + older[:begin]
+    # A day that was never loaded mostly has no frames, but may have as many as any other.
+    usual = max((day.frames for day in loaded.values()), default=_UNKNOWN_PLANT_FRAMES)
+    taken = 0
     frames = 0
-    for day in older[begin:]:
-        frames += loaded[day].frames if day in loaded else _UNKNOWN_DAY_FRAMES
+    for day in in_turn:
+        frames += loaded[day].frames if day in loaded else usual
         if taken and frames > FRAMES_A_TICK:
             break
-        taken.append(day)
-    left = older[begin + len(taken) :]
-    days = [*taken[::-1], *days_between(first_recent, today)]
+        taken += 1
+    days = sorted([*in_turn[:taken], *days_between(first_recent, today)])
     return Look(
         days=days,
         # Where the days that are looked at reach back without a gap, their open frames are listed with the others.
         open_frames=Window(Window.of_day(site.start_date).start, Window.of_day(_first_of_last_stretch(days)).start),
-        next_turn=Turn(left[0] if left else None),
+        next_turn=Turn(in_turn[taken] if taken < len(in_turn) else None),
     )
 
 

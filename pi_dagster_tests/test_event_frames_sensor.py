@@ -1,0 +1,300 @@
+"""The event frame sensor in Dagster's daemon: from a change on the server to the row in the table, and nothing else.
+
+Dagster has no public way to run its daemon in a test; the imports of its internals, which are those of Dagster's
+own tests, are all in the fixture `daemon`.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from pi_dagster.automation.frame_days import days_of_run
+from pi_dagster.definitions import defs
+from pi_dagster.simulator import Fault, FaultKind
+from pi_dagster_tests.framed_plant import FramedPlant, at, day, framed_plant
+
+SENSOR = "pi_event_frame_sensor"
+
+
+@dataclass
+class Daemon:
+    """The sensor daemon of one instance; every tick comes a minute after the one before."""
+
+    instance: dg.DagsterInstance
+    workspace: Any
+    sensor: Any
+    now: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
+
+    def tick(self) -> list[list[str]]:
+        """Let the daemon evaluate the sensor and launch what it asks for; the days of each run, the oldest day first.
+
+        The runs are over when this returns.
+        """
+        from dagster._core.test_utils import freeze_time
+        from dagster._daemon.sensor import execute_sensor_iteration
+
+        self.now += timedelta(seconds=61)
+        known = {record.dagster_run.run_id for record in self.instance.get_run_records()}
+        with freeze_time(self.now):
+            errors = [
+                error
+                for error in execute_sensor_iteration(self.workspace, logging.getLogger("sensor"), None, None)
+                if error is not None
+            ]
+        assert not errors or self.last_status() == "FAILURE", errors
+        new = [
+            record.dagster_run for record in self.instance.get_run_records() if record.dagster_run.run_id not in known
+        ]
+        return sorted([str(day) for day in days_of_run(run)] for run in new)
+
+    def last_tick(self) -> Any:
+        (tick,) = self.instance.get_ticks(self.sensor.get_remote_origin_id(), self.sensor.selector_id, limit=1)
+        return tick
+
+    def last_status(self) -> str:
+        return str(self.last_tick().status.value)
+
+    def cursor(self) -> str:
+        state = self.instance.get_instigator_state(self.sensor.get_remote_origin_id(), self.sensor.selector_id)
+        assert state is not None
+        return str(state.instigator_data.cursor)  # type: ignore[union-attr]
+
+    def materialized(self) -> set[str]:
+        return self.instance.get_materialized_partitions(dg.AssetKey("pi_event_frames"))
+
+
+@pytest.fixture
+def plant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FramedPlant]:
+    with framed_plant(tmp_path) as plant:
+        monkeypatch.setenv("PI_DAGSTER_SITE", str(plant.site_file))
+        yield plant
+
+
+@pytest.fixture
+def daemon(plant: FramedPlant, tmp_path: Path) -> Iterator[Daemon]:
+    from dagster._core.definitions.reconstruct import ReconstructableJob
+    from dagster._core.remote_origin import InProcessCodeLocationOrigin
+    from dagster._core.test_utils import InProcessTestWorkspaceLoadTarget, instance_for_test
+    from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+    from dagster._core.workspace.context import WorkspaceProcessContext
+
+    in_this_process = {
+        "run_launcher": {
+            "module": "dagster._core.launcher.sync_in_memory_run_launcher",
+            "class": "SyncInMemoryRunLauncher",
+        },
+        "run_coordinator": {
+            "module": "dagster._core.run_coordinator.default_run_coordinator",
+            "class": "DefaultRunCoordinator",
+        },
+    }
+    module = LoadableTargetOrigin(executable_path=sys.executable, module_name="pi_dagster.definitions")
+    target = InProcessTestWorkspaceLoadTarget(InProcessCodeLocationOrigin(module, location_name="pi_dagster"))
+    # Runs in this process would use the job of the test before, whose server is gone.
+    ReconstructableJob.get_definition.cache_clear()  # type: ignore[attr-defined]
+    ReconstructableJob.get_repository_definition.cache_clear()  # type: ignore[attr-defined]
+    home = tmp_path / "dagster"
+    home.mkdir()
+    with (
+        instance_for_test(overrides=in_this_process, temp_dir=str(home)) as instance,
+        WorkspaceProcessContext(instance, target) as workspace,
+    ):
+        (location,) = workspace.create_request_context().code_locations
+        sensor = location.get_repository("__repository__").get_sensor(SENSOR)
+        instance.start_sensor(sensor)
+        yield Daemon(instance, workspace, sensor)
+
+
+def test_a_scripted_day_is_in_the_table_and_no_other_day_was_asked_for(plant: FramedPlant, daemon: Daemon) -> None:
+    frames, pumps = plant.frames, plant.pumps
+    plant.server.requests.clear()
+    assert daemon.tick() == [], "a plant without event frames asks for nothing"
+
+    # Frames open, two of one name, one with children on two days.
+    stop = frames.open("P-101 stop", start=at(1, 6), template="Unplanned Downtime", elements=[pumps[0]])
+    twins = [frames.open("Alarm", start=at(1, 6, second=n), template="Excursion", elements=pumps[:2]) for n in (0, 0)]
+    batch = frames.open("Batch 7", start=at(2, 23), template="Batch", elements=[pumps[2]])
+    frames.open("Charge", start=at(2, 23), parent=batch.id, end=at(1, 1))
+    frames.open("React", start=at(1, 1), parent=batch.id)
+    assert daemon.tick() == [[day(2), day(1)]]
+    assert plant.rows() == plant.expected_rows()
+    assert daemon.tick() == [], "nothing has changed"
+
+    # One closes, one changes its severity, one is acknowledged; each on its day.
+    frames.close(stop.id, at(1, 9), attributes={"Lost Production": 12.5, "Reason": "Electrical", "Shift": "Früh"})
+    assert daemon.tick() == [[day(1)]]
+    frames.edit(batch.id, severity="Critical")
+    assert daemon.tick() == [[day(2)]]
+    frames.acknowledge(twins[0].id, at=at(1, 10))
+    assert daemon.tick() == [[day(1)]]
+    assert plant.rows() == plant.expected_rows()
+    assert daemon.tick() == []
+
+    # Late ones: three days ago, and one so old that no look-back reaches it.
+    frames.open("late", start=at(3), end=at(3, 7), template="Downtime")
+    frames.open("too late", start=at(40), end=at(40, 7))
+    assert daemon.tick() == [[day(3)]]
+    assert plant.rows() == plant.expected_rows(days_ago=39)
+
+    # Deleted, with its children; then the last one of a day.
+    frames.delete(batch.id)
+    assert daemon.tick() == [[day(2), day(1)]]
+    frames.delete(next(frame.id for frame in frames.all_frames() if frame.name == "late"))
+    assert daemon.tick() == [[day(3)]]
+    assert plant.rows() == plant.expected_rows(days_ago=39)
+
+    # Five thousand in one minute.
+    for number in range(5000):
+        frames.open("Burst", start=at(1, 12, second=number % 60), template="Excursion", elements=[pumps[number % 3]])
+    assert daemon.tick() == [[day(1)]], "a burst is one run"
+    assert plant.rows() == plant.expected_rows(days_ago=39)
+    assert daemon.tick() == []
+    assert daemon.materialized() == {day(1), day(2), day(3)}
+    assert len(daemon.cursor()) < 50
+
+
+def test_an_open_frame_is_followed_until_it_closes_however_old(plant: FramedPlant, daemon: Daemon) -> None:
+    old = plant.frames.open("campaign", start=at(300), template="Batch")
+    assert daemon.tick() == [[day(300)]]
+    assert daemon.tick() == []
+    plant.frames.edit(old.id, severity="Minor")
+    assert daemon.tick() == [[day(300)]]
+    plant.frames.close(old.id, at(1, 9))
+    assert daemon.tick() == [[day(300)]]
+    assert daemon.tick() == []
+    assert plant.rows() == plant.expected_rows()
+    plant.frames.edit(old.id, severity="Major")
+    assert daemon.tick() == [], "a closed frame that old is for a backfill"
+
+
+def test_an_old_open_frame_that_is_deleted_leaves_the_table(plant: FramedPlant, daemon: Daemon) -> None:
+    old = plant.frames.open("campaign", start=at(300), template="Batch")
+    daemon.tick()
+    plant.frames.delete(old.id)
+    assert daemon.tick() == [[day(300)]]
+    assert plant.rows() == {}
+
+
+def test_a_frame_whose_start_moves_is_asked_for_on_both_days(plant: FramedPlant, daemon: Daemon) -> None:
+    frame = plant.frames.open("batch", start=at(5), end=at(1), template="Batch")
+    daemon.tick()
+    plant.frames.edit(frame.id, start=at(2))
+    assert daemon.tick() == [[day(5)], [day(2)]]
+    assert plant.rows() == plant.expected_rows()
+
+
+def test_days_that_follow_each_other_are_one_run(plant: FramedPlant, daemon: Daemon) -> None:
+    for days_ago in (0, 1, 2, 4, 5, 7):
+        plant.frames.open("stop", start=at(days_ago, 0), end=at(days_ago, 0, 1))
+    assert daemon.tick() == [[day(5), day(4)], [day(2), day(1), day(0)]], "the older days have their turn"
+    assert daemon.tick() == [[day(7)]]
+    assert plant.rows() == plant.expected_rows()
+
+
+def test_a_server_that_is_away_fails_the_tick_and_the_next_one_misses_nothing(
+    plant: FramedPlant, daemon: Daemon
+) -> None:
+    daemon.tick()
+    frame = plant.frames.open("stop", start=at(1), template="Downtime")
+    down = plant.server.faults.add(Fault(kind=FaultKind.STATUS, status=503))
+    cursor = daemon.cursor()
+    assert daemon.tick() == []
+    assert daemon.last_status() == "FAILURE"
+    assert "503" in str(daemon.last_tick().error)
+    assert daemon.cursor() == cursor
+    plant.frames.close(frame.id, at(1, 7))
+    plant.server.faults.clear(down)
+    assert daemon.tick() == [[day(1)]]
+    assert plant.rows() == plant.expected_rows()
+
+
+def test_a_change_whose_run_failed_is_asked_for_again_when_it_had_its_rest(
+    plant: FramedPlant, daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant.frames.open("stop", start=at(1), template="Downtime")
+    broken = plant.server.faults.add(Fault(kind=FaultKind.STATUS, status=500, route="streamsets/*"))
+    assert daemon.tick() == [[day(1)]]
+    assert daemon.materialized() == set()
+    plant.server.faults.clear(broken)
+    assert daemon.tick() == [], "a moment after it failed"
+    plant.frames.open("other", start=at(2))
+    assert daemon.tick() == [[day(2)]], "other days do not wait for it"
+    monkeypatch.setattr("pi_dagster.automation.event_frames.RETRY_PAUSE", -timedelta(hours=1))
+    assert daemon.tick() == [[day(1)]]
+    assert plant.rows() == plant.expected_rows()
+
+
+def test_a_day_that_is_being_loaded_is_not_asked_for_twice_and_not_forgotten(
+    plant: FramedPlant, daemon: Daemon
+) -> None:
+    plant.frames.open("stop", start=at(1), template="Downtime")
+    assert daemon.tick() == [[day(1)]]
+    (run,) = [record.dagster_run for record in daemon.instance.get_run_records()]
+    job = defs().get_repository_def().get_job(run.job_name)
+    queued = daemon.instance.create_run_for_job(job, tags=dict(run.tags), status=dg.DagsterRunStatus.STARTED)
+    plant.frames.open("another", start=at(1), template="Downtime")
+    assert daemon.tick() == []
+    daemon.instance.report_run_canceled(queued)
+    daemon.instance.delete_run(queued.run_id)
+    assert daemon.tick() == [[day(1)]]
+    assert plant.rows() == plant.expected_rows()
+
+
+def test_a_day_that_somebody_loaded_by_hand_is_not_asked_for(plant: FramedPlant, daemon: Daemon) -> None:
+    plant.frames.open("stop", start=at(1), template="Downtime")
+    job = defs().get_repository_def().get_job("load_pi_event_frames")
+    assert job.execute_in_process(instance=daemon.instance, partition_key=day(1)).success
+    assert daemon.tick() == []
+    assert plant.rows() == plant.expected_rows()
+
+
+def test_a_table_that_is_new_is_filled_again(plant: FramedPlant, daemon: Daemon) -> None:
+    plant.frames.open("stop", start=at(1), template="Downtime")
+    daemon.tick()
+    plant.lake.rename(plant.lake.with_name("moved away"))
+    assert daemon.tick() == [[day(1)]]
+    assert plant.rows() == plant.expected_rows()
+
+
+def test_a_quiet_tick_asks_the_server_for_four_things(plant: FramedPlant, daemon: Daemon) -> None:
+    plant.frames.open("stop", start=at(1), template="Downtime")
+    daemon.tick()
+    plant.server.requests.clear()
+    assert daemon.tick() == []
+    # The AF server, its databases, the frames of the look-back, the open frames before it.
+    assert plant.server.requests.total == 4
+
+
+def test_the_nightly_schedule_reads_the_lookback_in_runs_of_their_size(plant: FramedPlant, tmp_path: Path) -> None:
+    site = plant.site(lookback_days=40)
+    from pi_dagster.factory import build_pi_definitions
+
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        repository = build_pi_definitions(site).get_repository_def()
+        night = datetime.now(timezone.utc)
+        context = dg.build_schedule_context(
+            instance=instance, scheduled_execution_time=night, repository_def=repository
+        )
+        schedule = repository.get_schedule_def("pi_event_frames_schedule")
+        requests = schedule.evaluate_tick(context).run_requests or []
+        asked = [
+            [date.fromisoformat(request.tags[f"dagster/asset_partition_range_{end}"]) for end in ("start", "end")]
+            for request in requests
+        ]
+        today = night.date()
+        assert asked == [
+            [today - timedelta(days=29), today],
+            [today - timedelta(days=40), today - timedelta(days=30)],
+        ]
+        job = repository.get_job("load_pi_event_frames")
+        instance.create_run_for_job(job, tags=dict(requests[0].tags), status=dg.DagsterRunStatus.STARTED)
+        assert not schedule.evaluate_tick(context).run_requests
