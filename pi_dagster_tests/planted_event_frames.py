@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +14,7 @@ import requests
 from pi_dagster.simulator import Simulator, SimulatorSettings
 from pi_dagster.simulator.af_model import ASSET_SERVER_ID, PI_POINT, AttributeTemplate, ElementTemplate
 from pi_dagster.simulator.af_tree import TreeDatabase
+from pi_dagster.simulator.event_frame_history import FrameHistory
 from pi_dagster.simulator.event_frame_templates import (
     EVENT_FRAME_CATEGORIES,
     EVENT_FRAME_SETS,
@@ -23,6 +25,8 @@ from pi_dagster.webid import WebIdType, object_webid
 from pi_dagster_tests.planted_archive import HOUR, NOON, Client, planted_archive
 
 DAY = 24 * HOUR
+HISTORY_START = datetime(2024, 6, 10, tzinfo=timezone.utc)
+HISTORY_END = datetime(2024, 6, 15, 12, tzinfo=timezone.utc)
 
 
 @dataclass(frozen=True)
@@ -53,10 +57,11 @@ def frame_web_id(frame_id: UUID) -> str:
     return object_webid("Fm", (ASSET_SERVER_ID, frame_id), "").as_type(WebIdType.ID_ONLY).encode()
 
 
-def plant_frames(database: TreeDatabase) -> tuple[EventFrameStore, UUID, UUID]:
-    """A pump and a valve, and no frames yet."""
-    pump = database.add("Pump 1", template="Pump")
-    return EventFrameStore([database]), pump, database.add("Valve 1")
+def plant_frames(database: TreeDatabase, history: int = 0) -> tuple[EventFrameStore, UUID, UUID]:
+    """A pump and a valve, and no frames but those of a history that ends at noon."""
+    pump, valve = database.add("Pump 1", template="Pump"), database.add("Valve 1")
+    histories = [FrameHistory(database, count=history, start=HISTORY_START, end=HISTORY_END)] if history else []
+    return EventFrameStore([database], histories), pump, valve
 
 
 def small_database() -> TreeDatabase:
@@ -79,10 +84,10 @@ def small_database() -> TreeDatabase:
 
 
 @contextmanager
-def planted_frames(*, admin: bool = False, **settings: Any) -> Iterator[Plant]:
+def planted_frames(*, admin: bool = False, history: int = 0, **settings: Any) -> Iterator[Plant]:
     """The plant, served with a clock that stands at noon unless `settings` have another."""
     database = small_database()
-    frames, pump, valve = plant_frames(database)
+    frames, pump, valve = plant_frames(database, history)
     simulator = Simulator(
         archive=planted_archive(),
         settings=SimulatorSettings(**{"now": lambda: NOON, **settings}),

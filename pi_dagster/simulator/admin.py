@@ -1,6 +1,8 @@
 """The admin door: what a test does to a server behind its clients' back. It listens on a port of its own.
 
 POST   /events    {"tag", "action": "insert" | "replace" | "remove", "values": [TimedValue, ...]}
+POST   /event-frames  {"action": "open" | "close" | "edit" | "acknowledge" | "annotate" | "delete", "id", ...}, see
+                      `event_frame_orders`; answers with the frame's id
 GET    /faults    the faults in force, by number
 POST   /faults    a fault's fields, see `faults.Fault`; answers with its number
 DELETE /faults    all of them, or one with ?number=
@@ -20,6 +22,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from pi_dagster.simulator.archive import UpdateOption
+from pi_dagster.simulator.event_frame_orders import change_event_frames
 from pi_dagster.simulator.faults import Fault
 from pi_dagster.simulator.service import Service
 from pi_dagster.simulator.writes import write_events
@@ -46,6 +49,14 @@ def admin_app(service: Service, requests: RequestLog) -> Starlette:
         substatuses = write_events(service, point, values, option)
         failed = any(item["Substatus"] != 204 for item in substatuses)
         return JSONResponse({"Items": substatuses}, 400 if failed else 200)
+
+    async def change_frames(request: Request) -> Response:
+        try:
+            order = msgspec.json.decode(await request.body(), type=dict[str, Any])
+            frame_id = change_event_frames(service, order)
+        except (msgspec.DecodeError, ValueError) as error:
+            return _mistake(str(error))
+        return JSONResponse({"id": str(frame_id)})
 
     async def list_faults(request: Request) -> Response:
         return JSONResponse({str(number): fault.describe() for number, fault in service.faults.active().items()})
@@ -80,6 +91,7 @@ def admin_app(service: Service, requests: RequestLog) -> Starlette:
     return Starlette(
         routes=[
             Route("/events", change_events, methods=["POST"]),
+            Route("/event-frames", change_frames, methods=["POST"]),
             Route("/faults", list_faults, methods=["GET"]),
             Route("/faults", add_fault, methods=["POST"]),
             Route("/faults", clear_faults, methods=["DELETE"]),

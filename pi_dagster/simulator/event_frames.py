@@ -216,6 +216,14 @@ class EventFrameStore:
         """
         return self._find(frame_id)[1]
 
+    def database_of(self, frame_id: UUID) -> str:
+        """The name of the database that a frame is in.
+
+        Raises:
+            KeyError: there is no such frame.
+        """
+        return self._find(frame_id)[0].database.name
+
     def open(
         self,
         name: str,
