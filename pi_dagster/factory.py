@@ -11,6 +11,7 @@ from pi_dagster.assets.points import build_pi_points
 from pi_dagster.assets.timeseries import build_pi_timeseries
 from pi_dagster.automation.assets import build_assets_schedule
 from pi_dagster.automation.event_frames import build_event_frame_sensor, build_event_frames_schedule
+from pi_dagster.automation.maintenance import build_maintenance_job, build_maintenance_schedule
 from pi_dagster.automation.schedules import build_points_schedule, build_timeseries_schedule
 from pi_dagster.lake.schemas import PI_ASSET_ATTRIBUTES, PI_ASSET_HIERARCHY
 from pi_dagster.resources import SiteResources
@@ -29,6 +30,7 @@ def build_pi_definitions(site: Site) -> dg.Definitions:
     points = build_pi_points(site, resources, archive=archive, upstream=[attributes] if site.asset_framework else [])
     timeseries = build_pi_timeseries(site, resources, archive=archive, points=points)
     prefix = "".join(f"{part}_" for part in site.asset_key_prefix)
+    maintenance = build_maintenance_job(site, resources, name=f"{prefix}maintain_lake")
     definitions = dg.Definitions(
         assets=[archive, points, timeseries],
         jobs=[
@@ -44,10 +46,12 @@ def build_pi_definitions(site: Site) -> dg.Definitions:
                 executor_def=dg.in_process_executor,
                 description="Reads recorded values for the days and tag groups you choose.",
             ),
+            maintenance,
         ],
         schedules=[
             build_points_schedule(site, name=f"{prefix}pi_points_schedule", job_name=f"{prefix}load_pi_points"),
             build_timeseries_schedule(site, points, timeseries, name=f"{prefix}pi_timeseries_schedule"),
+            build_maintenance_schedule(site, maintenance, name=f"{prefix}maintenance_schedule"),
         ],
         resources=resources.definitions(site),
     )

@@ -41,6 +41,7 @@ def test_the_names_in_the_ui_do_not_change_by_accident(default_definitions: dg.D
         "load_pi_assets",
         "load_pi_timeseries",
         "load_pi_event_frames",
+        "maintain_lake",
     }
     assert {
         schedule.name: (schedule.cron_schedule, schedule.execution_timezone, schedule.default_status.value)
@@ -50,6 +51,7 @@ def test_the_names_in_the_ui_do_not_change_by_accident(default_definitions: dg.D
         "pi_points_schedule": ("15 0 * * *", "UTC", "STOPPED"),
         "pi_timeseries_schedule": ("*/5 * * * *", "UTC", "STOPPED"),
         "pi_event_frames_schedule": ("30 0 * * *", "UTC", "STOPPED"),
+        "maintenance_schedule": ("45 3 * * *", "UTC", "STOPPED"),
     }
     assert {
         sensor.name: (sensor.minimum_interval_seconds, sensor.default_status.value) for sensor in repository.sensor_defs

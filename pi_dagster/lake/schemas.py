@@ -6,7 +6,8 @@ This is the one list of columns. Tables are created from it, files are written b
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 
@@ -198,6 +199,16 @@ class TableDefinition:
     description: str
     schema: pa.Schema
     partition_columns: tuple[str, ...] = ()
+    properties: Mapping[str, str] = field(default_factory=dict)
+    """Table properties at creation; they do not make a table ours or not."""
+
+
+def retention_properties(days: int) -> Mapping[str, str]:
+    """Table properties that keep the log, and the entries of deleted files in it, for this many days."""
+    return {
+        "delta.logRetentionDuration": f"interval {days} days",
+        "delta.deletedFileRetentionDuration": f"interval {days} days",
+    }
 
 
 PI_TIMESERIES = TableDefinition(
@@ -205,6 +216,7 @@ PI_TIMESERIES = TableDefinition(
     description="Recorded values of PI tags, one row an archive event.",
     schema=TIMESERIES_SCHEMA,
     partition_columns=PARTITION_COLUMNS,
+    properties=retention_properties(7),
 )
 
 PI_POINTS = TableDefinition(
@@ -230,6 +242,7 @@ PI_EVENT_FRAMES = TableDefinition(
     description="Event frames of PI Asset Framework, one row a frame, as the server last listed them.",
     schema=EVENT_FRAMES_SCHEMA,
     partition_columns=("start_date",),
+    properties=retention_properties(7),
 )
 
 

@@ -133,6 +133,7 @@ class LakeTable:
                     name=self.definition.name,
                     description=self.definition.description,
                     partition_by=list(self.definition.partition_columns),
+                    configuration=dict(self.definition.properties),
                     storage_options=dict(self.lake.storage_options),
                     # With retries, delta-rs commits a second creation on top of one that came first.
                     commit_properties=CommitProperties(max_commit_retries=0),

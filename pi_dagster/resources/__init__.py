@@ -53,6 +53,8 @@ class SiteResources:
         """The PI server of this run or tick."""
         return cast(PIServerResource, getattr(context.resources, self.server_key))
 
-    def lake(self, context: dg.AssetExecutionContext | dg.SensorEvaluationContext) -> LakeResource:
+    def lake(
+        self, context: dg.AssetExecutionContext | dg.OpExecutionContext | dg.SensorEvaluationContext
+    ) -> LakeResource:
         """The lake of this run or tick."""
         return cast(LakeResource, getattr(context.resources, self.lake_key))
