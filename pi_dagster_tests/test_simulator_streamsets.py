@@ -55,13 +55,13 @@ def test_one_unknown_webid_fails_the_request_or_its_item_or_goes_missing() -> No
 
 def test_the_streams_of_a_unit_are_its_attributes() -> None:
     with planted() as pi:
-        unit = next(u for u in pi.running.units.all() if u.name == "BLR01")
-        items = pi.json(f"streamsets/{unit.web_id.encode()}/recorded", **READ_ALL, maxCount=1)["Items"]
+        unit = pi.json("elements", path=r"\\AFSIM\Plant\Boilers\BLR01")["WebId"]
+        items = pi.json(f"streamsets/{unit}/recorded", **READ_ALL, maxCount=1)["Items"]
         assert {item["Name"] for item in items} == {"FLOW", "VALVE", "NOTE"}
         flow = next(item for item in items if item["Name"] == "FLOW")
-        assert flow["Path"] == r"\\PISIM\Plant\BLR01|FLOW"
+        assert flow["Path"] == r"\\AFSIM\Plant\Boilers\BLR01|FLOW"
         assert pi.json(f"streams/{flow['WebId']}/value")["Value"] == 119
-        by_path = unit.web_id.as_type(WebIdType.PATH_ONLY).encode()
+        by_path = pi.json("elements", path=r"\\AFSIM\Plant\Boilers\BLR01", webIdType="PathOnly")["WebId"]
         filtered = pi.json(f"streamsets/{by_path}/value", nameFilter="v*")["Items"]
         assert [item["Name"] for item in filtered] == ["VALVE"]
 

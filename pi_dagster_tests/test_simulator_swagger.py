@@ -15,7 +15,13 @@ from urllib.parse import urlencode
 import pytest
 from jsonschema import Draft4Validator
 
-from pi_dagster.simulator import SimulatorSettings
+from pi_dagster.simulator import (
+    SimulatorSettings,
+    af_attribute_routes,
+    af_database_routes,
+    af_element_routes,
+    event_frame_routes,
+)
 from pi_dagster.simulator.calls import Call, Query
 from pi_dagster.simulator.routes import ROUTES
 from pi_dagster.simulator.service import Route, Service
@@ -58,6 +64,26 @@ OPTIONAL_PROPERTIES = {
 }  # fmt: skip
 """What need not be in a body: errors, neighbours of a page, and links to what is not simulated."""
 
+OPTIONAL_OF = {
+    "EnumerationSetLinks": {"DataServer"},
+    "AssetServerLinks": {
+        "AnalysisRulePlugIns", "NotificationContactTemplates", "NotificationPlugIns", "SecurityIdentities",
+        "SecurityMappings", "TimeRulePlugIns", "UnitClasses",
+    },
+    "AssetDatabaseLinks": {"AnalysisCategories", "AnalysisTemplates", "TableCategories", "Tables"},
+    "ElementLinks": {"Analyses", "NotificationRules", "DefaultAttribute", "Template"},
+    "Element": {"Paths"},
+    "AttributeLinks": {
+        "Element", "EventFrame", "EnumerationSet", "EnumerationValues", "Point", "Template", "Trait",
+        "InterpolatedData", "RecordedData", "PlotData", "SummaryData", "EndValue",
+    },
+    "Attribute": {"Paths", "DataReference"},
+    "DataReference": {"PIPoint"},
+    "ElementTemplateLinks": {"AnalysisTemplates", "BaseTemplate", "DefaultAttribute", "NotificationRuleTemplates"},
+    "AttributeTemplateLinks": {"Trait"},
+}  # fmt: skip
+"""What need not be in objects of one kind: links to what the object does not have, associations, the unsimulated."""
+
 
 @pytest.fixture(scope="module")
 def swagger() -> Any:
@@ -86,7 +112,16 @@ def name_of(route: Route) -> str:
     return f"{route.method} {route.template}"
 
 
+TESTED_APART = (
+    *af_database_routes.ROUTES,
+    *af_element_routes.ROUTES,
+    *af_attribute_routes.ROUTES,
+    *event_frame_routes.ROUTES,
+)
+"""Those of assets and event frames, for which more must be planted."""
+
 ALL_ROUTES = [pytest.param(route, id=name_of(route)) for route in ROUTES]
+ROUTES_HERE = [pytest.param(route, id=name_of(route)) for route in ROUTES if route not in TESTED_APART]
 
 
 @pytest.mark.parametrize("route", ALL_ROUTES)
@@ -95,6 +130,7 @@ def test_the_vendor_has_the_route(swagger: Any, route: Route) -> None:
 
 
 SUBJECTS = {
+    "assetdatabases/{webId}": ["DATABASE"],
     "dataservers/{webId}": [server_web_id()],
     "enumerationsets/{webId}": ["SET"],
     "enumerationvalues/{webId}": ["STATE"],
@@ -147,8 +183,9 @@ def paths(pi: Client, route: Route) -> list[str]:
     prefix = "/".join(route.template.split("/")[:2])
     sets = pi.json(f"dataservers/{server_web_id()}/enumerationsets")["Items"]
     states = pi.session.get(sets[0]["Links"]["Values"], timeout=10).json()["Items"]
-    unit = pi.running.units.all()[0].web_id.as_type(WebIdType.ID_ONLY).encode()
-    found = {"SET": sets[0]["WebId"], "STATE": states[0]["WebId"], "UNIT": unit}
+    unit = pi.json("elements", path=r"\\AFSIM\Plant\Boilers\BLR01", webIdType="IDOnly")["WebId"]
+    database = pi.json("assetdatabases", path=r"\\AFSIM\Plant", webIdType="IDOnly")["WebId"]
+    found = {"SET": sets[0]["WebId"], "STATE": states[0]["WebId"], "UNIT": unit, "DATABASE": database}
     subjects = SUBJECTS.get(prefix, [""]) if "{webId}" in route.template else [""]
     if route.method == "POST":
         subjects = subjects[-1:]
@@ -175,7 +212,7 @@ class WatchedQuery(Query):
         return super().all(name)
 
 
-@pytest.mark.parametrize("route", ALL_ROUTES)
+@pytest.mark.parametrize("route", ROUTES_HERE)
 def test_the_vendor_has_every_parameter_the_server_looks_for(swagger: Any, pi: Client, route: Route) -> None:
     if name_of(route) in NEWER_ROUTES:
         return
@@ -207,7 +244,7 @@ def strict_definitions(swagger: Any) -> Any:
             if properties[free].get("type") == "object":
                 properties[free] = {}
         definition["additionalProperties"] = False
-        required = sorted(set(properties) - OPTIONAL_PROPERTIES)
+        required = sorted(set(properties) - OPTIONAL_PROPERTIES - OPTIONAL_OF.get(name, set()))
         if required:
             definition["required"] = required
     return definitions
@@ -223,7 +260,7 @@ def schema_of(swagger: Any, route: Route, status: int) -> Any:
 
 
 @pytest.mark.parametrize("form", ["Full", "IDOnly"])
-@pytest.mark.parametrize("route", ALL_ROUTES)
+@pytest.mark.parametrize("route", ROUTES_HERE)
 def test_every_body_is_what_the_vendor_says(swagger: Any, pi: Client, route: Route, form: str) -> None:
     for path in paths(pi, route):
         if route.method == "POST":

@@ -22,9 +22,10 @@ from pi_dagster.simulator.af_model import AssetDatabase, Attribute, PlacedAttrib
 from pi_dagster.simulator.af_paging import check_conditions, conditions, multiple, page, wanted_order
 from pi_dagster.simulator.af_query import parse_attribute_query
 from pi_dagster.simulator.af_search import AttributeFilter, Condition, Scope, find_attributes, order_attributes
-from pi_dagster.simulator.calls import Call
+from pi_dagster.simulator.calls import Call, RefusedError
 from pi_dagster.simulator.event_frame_lookup import find_frame_attribute
 from pi_dagster.simulator.service import Route, Service
+from pi_dagster.simulator.streams import attribute_stream, held_value
 from pi_dagster.webid import WebId, object_webid
 
 ATTRIBUTE_FILTERS = (
@@ -233,6 +234,15 @@ def _get_multiple(service: Service, call: Call) -> object:
     return multiple(service, call, partial(_body_of, service, call), partial(_body_at, service, call))
 
 
+def _static_value(service: Service, call: Call) -> object:
+    """`GET attributes/{webId}/value`, which is there for attributes without a data reference."""
+    found = find_attribute(service, call, service.parse_web_id(call.params["webId"], "Ab"))
+    stream = attribute_stream(service, found.owner, found.attribute)
+    if stream.held is None:
+        raise RefusedError(409, "The attribute has a data reference: read its stream.")
+    return held_value(service, stream.held)
+
+
 def _list_categories(service: Service, call: Call) -> object:
     """`GET attributes/{webId}/categories`."""
     owner, attribute = _owned(service, call, service.parse_web_id(call.params["webId"], "Ab"))
@@ -251,4 +261,5 @@ ROUTES = (
     Route("GET", "attributes/{webId}", _get_attribute),
     Route("GET", "attributes/{webId}/attributes", _nested_attributes),
     Route("GET", "attributes/{webId}/categories", _list_categories),
+    Route("GET", "attributes/{webId}/value", _static_value),
 )

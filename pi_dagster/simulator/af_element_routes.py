@@ -125,6 +125,6 @@ ROUTES = (
     Route("GET", "elements/{webId}", _get_element),
     Route("GET", "elements/{webId}/elements", _list_elements),
     Route("GET", "elements/{webId}/referencedelements", _list_referenced),
-    Route("GET", "elements/{webId}/paths", _list_paths),
+    Route("GET", "elements/{webId}/paths", _list_paths, selects_fields=False),
     Route("GET", "elements/{webId}/categories", _list_categories),
 )

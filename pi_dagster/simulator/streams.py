@@ -477,15 +477,4 @@ def _read_stream(verb: Verb) -> Callable[[Service, Call], object]:
     return handler
 
 
-def _static_value(service: Service, call: Call) -> object:
-    """`GET attributes/{webId}/value`, which is there for attributes without a data reference."""
-    stream = find_stream(service, call, call.params["webId"])
-    if stream.held is None:
-        raise RefusedError(409, "The attribute has a data reference: read its stream.")
-    return held_value(service, stream.held)
-
-
-ROUTES = (
-    Route("GET", "attributes/{webId}/value", _static_value),
-    *(Route("GET", f"streams/{{webId}}/{verb.name}", _read_stream(verb)) for verb in VERBS),
-)
+ROUTES = tuple(Route("GET", f"streams/{{webId}}/{verb.name}", _read_stream(verb)) for verb in VERBS)
