@@ -25,7 +25,7 @@ def running() -> Iterator[RunningSimulator]:
         yield served
 
 
-def get(running: RunningSimulator, path: str, **params: Any) -> Any:
+def get(running: RunningSimulator, path: str, /, **params: Any) -> Any:
     answer = requests.get(f"{running.url}/{path}", params=params, timeout=30)
     assert answer.status_code == 200, answer.text
     return answer.json()
