@@ -104,7 +104,10 @@ class ServerSettings(SettingsModel):
         description="The server's configuration item MaxReturnedItemsPerCall; no request asks for more events in all.",
     )
     max_requests_in_flight: int = Field(
-        default=8, ge=1, le=128, description="Requests under way at once, over all threads."
+        default=8,
+        ge=1,
+        le=128,
+        description="The most requests under way at once; fewer are sent while the server refuses or slows down.",
     )
     max_requests_per_second: float = Field(
         default=200.0, gt=0, le=1000, description="Requests started a second, over all threads."
