@@ -60,10 +60,15 @@ _GAPS = (
 
 def frame_path(database: AssetDatabase, view: FrameView, frame: EventFrame) -> str:
     r"""`\\SERVER\DB\EventFrames[NAME]`, and for a child its name below that."""
-    parent = view.frame(frame.parent) if frame.parent else None
+    parent = view.frame(frame.parent, attributes=False) if frame.parent else None
     if parent is None:
         return rf"{database.path}\EventFrames[{frame.name}]"
-    return rf"{frame_path(database, view, parent)}\{quoted(frame.name)}"
+    return child_path(frame_path(database, view, parent), frame)
+
+
+def child_path(parent_path: str, frame: EventFrame) -> str:
+    """The path of a frame below another."""
+    return rf"{parent_path}\{quoted(frame.name)}"
 
 
 def frame_owner(database: AssetDatabase, view: FrameView, frame: EventFrame) -> Owner:
@@ -92,6 +97,7 @@ class FrameBodies:
         self._view = view
         self._database_link = call.link("assetdatabases", bodies.web_id("RD", database.path, database.id))
         self._elements: dict[UUID, str | None] = {}
+        self._parents: dict[UUID | None, tuple[str, str]] = {None: ("", "")}
 
     def frame(self, frame: EventFrame) -> dict[str, Any]:
         """The vendor's `EventFrame`."""
@@ -147,9 +153,9 @@ class FrameBodies:
         }
 
     def _texts(self, frame: EventFrame) -> dict[str, Any]:
-        path = frame_path(self._database, self._view, frame)
+        parent_path, parent_web_id = self._parent(frame.parent)
+        path = child_path(parent_path, frame) if parent_path else frame_path(self._database, self._view, frame)
         elements = [web_id for web_id in map(self._element, frame.elements) if web_id is not None]
-        parent = self._view.frame(frame.parent) if frame.parent else None
         end, acknowledged = frame.end, frame.acknowledged_at
         return {
             "web_id": self._bodies.web_id("Fm", path, frame.id),
@@ -163,10 +169,19 @@ class FrameBodies:
             "acknowledged_at": (
                 self._settings.unacknowledged_date if acknowledged is None else iso_timestamp(acknowledged)
             ),
-            "parent": self.web_id(parent) if parent else "",
+            "parent": parent_web_id,
             "primary": elements[0] if elements else "",
             "RefElementWebIds": elements,
         }
+
+    def _parent(self, frame_id: UUID | None) -> tuple[str, str]:
+        """Path and WebID of a frame that has children."""
+        if frame_id not in self._parents:
+            assert frame_id is not None
+            parent = self._view.frame(frame_id, attributes=False)
+            assert parent is not None
+            self._parents[frame_id] = (frame_path(self._database, self._view, parent), self.web_id(parent))
+        return self._parents[frame_id]
 
     def _element(self, element_id: UUID) -> str | None:
         """The WebID of an element that can be read."""

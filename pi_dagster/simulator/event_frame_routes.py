@@ -58,7 +58,9 @@ def _page(service: Service, call: Call, database: AssetDatabase, view: FrameView
         service,
         call,
         len(places),
-        lambda start, end, selected: writer.frames((view.at(place) for place in places[start:end]), selected),
+        lambda start, end, selected: writer.frames(
+            (view.at(place, attributes=False) for place in places[start:end]), selected
+        ),
     )
 
 

@@ -35,6 +35,7 @@ class _Sheet(NamedTuple):
 
     text: str
     places: tuple[int, ...]
+    has_web_ids: bool
 
 
 def captured_values(service: Service, call: Call) -> msgspec.Raw | None:
@@ -57,8 +58,9 @@ def captured_values(service: Service, call: Call) -> msgspec.Raw | None:
     fillings = {"p": encode_basestring(path)[1:-1], "t": iso_timestamp(frame.start if frame.end is None else frame.end)}
     for place in sheet.places:
         placed, _, value = frame.attributes[place]
-        ids = (ASSET_SERVER_ID, frame.id, placed.id)
-        fillings[f"w{place}"] = write_web_id(form, "AbF", ids, f"{path}|{placed.path}")
+        if sheet.has_web_ids:
+            ids = (ASSET_SERVER_ID, frame.id, placed.id)
+            fillings[f"w{place}"] = write_web_id(form, "AbF", ids, f"{path}|{placed.path}")
         printed = enumeration_value(database, placed.template.type_qualifier, value)
         fillings[f"v{place}"] = msgspec.json.encode(NOTHING_CAPTURED if value is None else printed).decode()
         fillings[f"g{place}"] = "false" if value is None else "true"
@@ -101,4 +103,5 @@ def _sheet(
         )
     tree = call.selected.prune({"Links": {}, "Items": items})
     text = msgspec.json.encode(tree).decode().replace("%", "%%")
-    return _Sheet(_GAP.sub(r"%(\1)s", _RAW_GAP.sub(r"%(\1)s", text)), places)
+    text = _GAP.sub(r"%(\1)s", _RAW_GAP.sub(r"%(\1)s", text))
+    return _Sheet(text, places, has_web_ids="%(w" in text)
