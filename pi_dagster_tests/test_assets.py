@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 
+from pi_dagster.assets.watermarks import last_watermarks
 from pi_dagster_tests.small_plant import DAYS, GROUPS, ROWS_PER_PARTITION, TAGS, TODAY, SmallPlant, small_plant
 
 TIMESERIES, POINTS = dg.AssetKey("pi_timeseries"), dg.AssetKey("pi_points")
@@ -180,6 +182,72 @@ def test_a_server_that_is_down_is_asked_once_and_not_for_every_partition(
     told, _ = failure(result)
     assert told.startswith("1 of 3 partitions failed; 0 were loaded and stay.")
     assert f"Not tried after that: 2 ({DAYS[1]}|boilers to {DAYS[2]}|boilers)." in told
+
+
+def tail_tags(**more: str) -> dict[str, str]:
+    return {**range_tags(f"{TODAY.date()}|boilers", f"{TODAY.date()}|tanks"), "pi/tail": "true", **more}
+
+
+def test_a_tail_logs_each_partition_with_its_watermark_and_the_next_one_begins_there(
+    plant: SmallPlant, instance: dg.DagsterInstance
+) -> None:
+    load(plant, instance, "pi_points")
+    load(plant, instance, "pi_timeseries", tags=tail_tags())
+    today = [(TODAY.date(), group) for group in GROUPS]
+    first = last_watermarks(instance, TIMESERIES, today)
+    result = load(plant, instance, "pi_timeseries", tags=tail_tags(**{"pi/days_to_load": "3"}))
+    second = last_watermarks(instance, TIMESERIES, today)
+    assert set(first) == set(second) == set(today)
+    assert all(second[partition].instant >= first[partition].instant for partition in today)
+    assert {watermark.run_id for watermark in second.values()} == {result.run_id}
+    told = metadata(result, f"{TODAY.date()}|pumps")
+    assert told["load/rows"] <= 2
+    assert told["pi/days_to_load"] == 3
+    assert 0 < told["pi/lag_seconds"] < 60
+    versions = {metadata(result, f"{TODAY.date()}|{group}")["lake/table_version"] for group in GROUPS}
+    assert len(versions) == 1
+    hours = range(int((second[today[0]].instant - TODAY) / timedelta(hours=1)) + 1)
+    assert plant.rows() == [row for row in plant.expected_rows([str(TODAY.date())]) if row[2] in hours]
+
+
+def test_a_load_by_hand_after_tails_reads_the_whole_day(plant: SmallPlant, instance: dg.DagsterInstance) -> None:
+    load(plant, instance, "pi_points")
+    load(plant, instance, "pi_timeseries", tags=tail_tags())
+    key = f"{TODAY.date()}|tanks"
+    told = metadata(load(plant, instance, "pi_timeseries", partition_key=key), key)
+    assert told["load/rows"] == told["dagster/partition_row_count"]
+
+
+def test_a_partition_that_fails_in_a_tail_is_told_and_the_others_are_loaded(
+    plant: SmallPlant, instance: dg.DagsterInstance
+) -> None:
+    load(plant, instance, "pi_points")
+    plant.delete_tag("PMP02.SPEED")
+    result = load(plant, instance, "pi_timeseries", tags=tail_tags())
+    assert failure(result)[0].startswith("1 of 3 partitions failed; 2 were loaded and stay.")
+    assert materialized(instance) == {f"{TODAY.date()}|{group}" for group in ("boilers", "tanks")}
+
+
+def test_a_tail_of_a_server_that_is_down_says_that_it_was_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, instance: dg.DagsterInstance
+) -> None:
+    with small_plant(tmp_path) as plant:
+        monkeypatch.setenv("PI_DAGSTER_SITE", str(plant.site_file))
+        load(plant, instance, "pi_points")
+    result = load(plant, instance, "pi_timeseries", tags=tail_tags())
+    assert failure(result)[0].startswith("1 of 3 partitions failed; 0 were loaded and stay.")
+    run = instance.get_run_by_id(result.run_id)
+    assert run is not None
+    assert "pi/stopped" in run.tags
+
+
+def test_a_closed_day_read_again_tells_what_had_changed(plant: SmallPlant, instance: dg.DagsterInstance) -> None:
+    load(plant, instance, "pi_points")
+    key = f"{DAYS[0]}|pumps"
+    assert "pi/added_events" not in metadata(load(plant, instance, "pi_timeseries", partition_key=key), key)
+    told = metadata(load(plant, instance, "pi_timeseries", partition_key=key), key)
+    assert (told["pi/added_events"], told["pi/changed_events"], told["pi/removed_events"]) == (0, 0, 0)
+    assert told["pi/settled"] is True
 
 
 def test_loading_time_series_before_points_says_what_to_do(plant: SmallPlant, instance: dg.DagsterInstance) -> None:

@@ -10,7 +10,7 @@ import dagster as dg
 import pytest
 
 from pi_dagster.automation.partitions import partition_key, range_tags
-from pi_dagster.automation.schedules import LOAD_TAG
+from pi_dagster.automation.schedules import DAYS_BEHIND_TAG, LOAD_TAG, TAIL_TAG
 from pi_dagster.factory import build_pi_definitions
 from pi_dagster.site import Site
 
@@ -58,9 +58,7 @@ def tick(site: Site, instance: dg.DagsterInstance, at: datetime | None = None) -
 
 def report(instance: dg.DagsterInstance, day: date, group: str, *, settled: bool) -> None:
     instance.report_runless_asset_event(
-        dg.AssetMaterialization(
-            "pi_timeseries", partition=partition_key(day, group), metadata={"pi/settled": settled}
-        )
+        dg.AssetMaterialization("pi_timeseries", partition=partition_key(day, group), metadata={"pi/settled": settled})
     )
 
 
@@ -95,6 +93,38 @@ def test_a_day_that_was_only_loaded_while_it_lasted_is_read_to_its_end(
     for group in ("a", "b", "c"):
         report(instance, oldest, group, settled=group != "b")
     assert tick(site, instance)[1:] == [("pi_timeseries", f"{oldest}|b", f"{oldest}|b")]
+
+
+def midnight(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=timezone.utc)
+
+
+def test_today_is_asked_for_as_a_tail_that_tells_how_many_days_are_missing(
+    site: Site, instance: dg.DagsterInstance
+) -> None:
+    instance.report_runless_asset_event(dg.AssetMaterialization("pi_points"))
+    today, closed_day = run_requests(site, instance, midnight(site.start_date) + timedelta(days=2, hours=3))
+    assert (today.tags[TAIL_TAG], today.tags[DAYS_BEHIND_TAG]) == ("true", "2")
+    assert TAIL_TAG not in closed_day.tags
+
+
+def test_yesterday_is_left_to_the_tail_until_it_settles_and_then_read_whole(
+    site: Site, instance: dg.DagsterInstance
+) -> None:
+    instance.report_runless_asset_event(dg.AssetMaterialization("pi_points"))
+    yesterday = site.start_date
+    for group in ("a", "b", "c"):
+        instance.report_runless_asset_event(
+            dg.AssetMaterialization(
+                "pi_timeseries",
+                partition=partition_key(yesterday, group),
+                metadata={"pi/complete": True, "pi/settled": False},
+            )
+        )
+    settle = midnight(yesterday) + timedelta(days=1, hours=site.settle_hours)
+    today = settle.date()
+    assert tick(site, instance, settle - timedelta(minutes=5)) == [("pi_timeseries", f"{today}|a", f"{today}|c")]
+    assert tick(site, instance, settle)[1:] == [("pi_timeseries", f"{yesterday}|a", f"{yesterday}|c")]
 
 
 def test_when_all_is_loaded_only_today_is(site: Site, instance: dg.DagsterInstance) -> None:

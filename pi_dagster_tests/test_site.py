@@ -138,6 +138,20 @@ def test_a_schedule_that_is_not_cron_is_refused(cron: str) -> None:
     assert "is not a cron expression" in refusal(schedules={"assets": cron})
 
 
+@pytest.mark.parametrize(
+    ("setting", "wrong"),
+    [
+        ("tail_overlap_minutes", -1),
+        ("tail_overlap_minutes", 1441),
+        ("settle_hours", -0.5),
+        ("settle_hours", 25),
+        ("retention_days", 6),
+    ],
+)
+def test_a_time_out_of_range_is_refused(setting: str, wrong: float) -> None:
+    assert setting in refusal(**{setting: wrong})
+
+
 def test_secrets_are_read_from_the_environment_when_they_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     lake = LakeSettings(uri="s3://b/p", storage_options={"region": "x"}, storage_options_env={"key": "LAKE_KEY"})
     monkeypatch.setenv("LAKE_KEY", "s3cret")
