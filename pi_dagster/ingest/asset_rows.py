@@ -87,7 +87,7 @@ class FoundTree:
         parent_id = element.linked_parent_id
         if parent_id is None and depth > 1:
             parent_id = id_at.get(parent_path(element.path))
-        others = sorted(self._parents.get(element.id, set()) & self.elements.keys() - {parent_id})
+        others = sorted(one for one in self._parents.get(element.id, ()) if one in self.elements and one != parent_id)
         return {
             "element_id": element.id,
             "element_name": element.name,
