@@ -148,6 +148,8 @@ class PlantDatabase(AssetDatabase):
         else:
             kind = template = EQUIPMENT[chance % len(EQUIPMENT)]
             name = f"{kind} {101 + (number - 1) % self._fan_out}"
+        if number % _SHARED_EVERY == 0 and level:
+            name = f"{name} shared no. {number}"  # AF wants siblings to have different names
         if chance % _ODD_EVERY == 0 and level:
             name = _ODD_NAMES[chance // _ODD_EVERY % len(_ODD_NAMES)].format(name)
         categories = ("Rotating",) if kind in ("Pump", "Compressor") else ("Static",) if level > 2 else ()

@@ -129,7 +129,7 @@ class AssetServer:
             max_age: seconds it may be old, where the request says so; 0 for `Cache-Control: no-cache`.
         """
         now = self._now()
-        allowed = self._cache_seconds if max_age is None else max_age
+        allowed = self._cache_seconds if max_age is None else min(max_age, self._cache_seconds)
         with self._lock:
             snapshots = [database.snapshot() for database in self._databases.values()]
             state = (self._forbidden, *snapshots)
