@@ -6,7 +6,7 @@ and every stream that was asked for. Streams are matched by WebID, as the order 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from pi_dagster.piwebapi.decode import (
     Stream,
+    ValuesFailedError,
     decode_batch,
     decode_stream,
     decode_streamset,
@@ -151,7 +152,7 @@ def _parse_streamset(body: bytes, request: Request) -> Answer:
         for web_id in request.web_ids
         if web_id not in found
     }
-    return _answer(body, request, found, troubles)
+    return _answer(request, found, troubles)
 
 
 def _parse_batch(url: str, body: bytes, request: Request) -> Answer:
@@ -170,29 +171,39 @@ def _parse_batch(url: str, body: bytes, request: Request) -> Answer:
         # The server is overloaded or the site's limits are wrong: that concerns every tag alike.
         if isinstance(error, LimitMismatchError) or (isinstance(error, ServerTroubleError) and error.status != 500):
             raise error
-    return _answer(body, request, found, troubles)
+    return _answer(request, found, troubles)
 
 
-def _answer(body: bytes, request: Request, found: dict[str, Stream], troubles: dict[str, PIWebAPIError]) -> Answer:
-    may_hold_value_errors = b'"Errors"' in body
-    for web_id, stream in list(found.items()):
-        if trouble := stream_trouble(stream, look_at_values=may_hold_value_errors):
-            troubles[web_id] = BrokenAnswerError(trouble)
-            del found[web_id]
+def _answer(request: Request, found: dict[str, Stream], troubles: dict[str, PIWebAPIError]) -> Answer:
+    _set_aside(found, troubles, look_at_values=False)
+    order = [web_id for web_id in request.web_ids if web_id in found]
+    try:
+        located = _locate(order, found)
+    except ValuesFailedError:
+        _set_aside(found, troubles, look_at_values=True)
+        located = _locate([web_id for web_id in order if web_id in found], found)
     if len(request.web_ids) == 1 and troubles:
         raise troubles[request.web_ids[0]]
-    order = [web_id for web_id in request.web_ids if web_id in found]
-    return Answer(_locate(order, [found[web_id] for web_id in order]), troubles)
+    return Answer(located, troubles)
 
 
-def _locate(web_ids: Sequence[str], streams: Sequence[Stream]) -> dict[str, StreamEvents]:
+def _set_aside(found: dict[str, Stream], troubles: dict[str, PIWebAPIError], *, look_at_values: bool) -> None:
+    """Move the streams that cannot be believed from `found` to `troubles`."""
+    for web_id, stream in list(found.items()):
+        if trouble := stream_trouble(stream, look_at_values=look_at_values):
+            troubles[web_id] = BrokenAnswerError(trouble)
+            del found[web_id]
+
+
+def _locate(web_ids: Sequence[str], found: Mapping[str, Stream]) -> dict[str, StreamEvents]:
+    streams = [found[web_id] for web_id in web_ids]
     block = EventBlock(event_table(streams))
     first = 0
     located = {}
     for web_id, stream in zip(web_ids, streams, strict=True):
-        count = len(stream.Items or ())
-        located[web_id] = StreamEvents(block, first, count, stream.UnitsAbbreviation or "")
-        first += count
+        rows = len(stream.Items or ())
+        located[web_id] = StreamEvents(block, first, rows, stream.UnitsAbbreviation or "")
+        first += rows
     return located
 
 

@@ -29,6 +29,9 @@ _MICROSECOND = timedelta(microseconds=1)
 _EXACT_INTEGERS = 2**53
 """From here on an integer may be rounded to a float64, so its digits are kept as text as well."""
 
+_CHUNK = 2048
+"""Events that are looked at again while they are still in the processor's cache."""
+
 TIMESTAMP = pa.timestamp("us", "UTC")
 
 EVENT_SCHEMA = pa.schema(
@@ -46,6 +49,10 @@ EVENT_SCHEMA = pa.schema(
     ]
 )
 """One row an event, the tag apart: a whole stream has the same."""
+
+
+class ValuesFailedError(BrokenAnswerError):
+    """Single values of an answer failed while the server sent it."""
 
 
 class State(msgspec.Struct, gc=False):
@@ -146,7 +153,7 @@ def stream_trouble(stream: Stream, *, look_at_values: bool) -> str | None:
     """Why what came of `stream` cannot be believed; None when it is whole.
 
     Args:
-        look_at_values: also look for values that failed while they were sent, which costs a look at each.
+        look_at_values: also look for values that failed while they were sent, which `event_table` refuses.
     """
     if failure := _failure_in(stream):
         return failure
@@ -164,21 +171,31 @@ def event_table(streams: Sequence[Stream]) -> pa.Table:
     `event_ordinal` counts the events of one stream that share a microsecond, from 0.
 
     Raises:
+        ValuesFailedError: a value failed while it was sent; `stream_trouble` tells of which stream.
         BrokenAnswerError: a timestamp that is none, or events of a stream that are not in time order.
     """
     items = [stream.Items or [] for stream in streams]
     events = [*chain.from_iterable(items)]
     count = len(events)
-    times = _microseconds([event.Timestamp for event in events])
-    value, text, code, is_system = _values([event.Value for event in events])
+    timestamps: list[str] = []
+    values: list[Any] = []
+    odd: list[int] = []
+    for first in range(0, count, _CHUNK):
+        chunk = events[first : first + _CHUNK]
+        timestamps += [event.Timestamp for event in chunk]
+        values += [event.Value for event in chunk]
+        odd += [
+            index
+            for index, event in enumerate(chunk, first)
+            if not event.Good or event.Questionable or event.Substituted or event.Annotated or event.Errors
+        ]
+    odd_events = [events[index] for index in odd]
+    if any(event.Errors for event in odd_events):
+        raise ValuesFailedError("the server could not send all values")
+    times = _microseconds(timestamps)
+    value, text, code, is_system = _values(values)
     starts_stream = np.zeros(count + 1, bool)
     starts_stream[np.cumsum([0, *map(len, items)])] = True
-    odd = [
-        index
-        for index, event in enumerate(events)
-        if not event.Good or event.Questionable or event.Substituted or event.Annotated
-    ]
-    odd_events = [events[index] for index in odd]
     return pa.Table.from_arrays(
         [
             pa.Array.from_buffers(TIMESTAMP, count, [None, pa.py_buffer(times)]),
@@ -256,9 +273,9 @@ def _parse_instant(text: str) -> datetime:
 def _values(values: list[Any]) -> tuple[pa.Array, pa.Array, pa.Array, pa.Array]:
     """Values to the columns value, value_string, digital_state_code and is_system_state."""
     count = len(values)
+    if count and type(values[0]) is str and (texts := _all_texts(values)) is not None:
+        return pa.nulls(count, pa.float64()), texts, _no_codes(count), _none_true(count)
     kinds = set(map(type, values))
-    if kinds == {str}:
-        return pa.nulls(count, pa.float64()), pa.array(values, pa.string()), _no_codes(count), _none_true(count)
     if kinds <= {float, int, State}:
         numbers = _numbers(values)
         is_odd = np.isnan(numbers)
@@ -273,6 +290,15 @@ def _values(values: list[Any]) -> tuple[pa.Array, pa.Array, pa.Array, pa.Array]:
     if not len(odd):
         return pa.array(numbers), pa.nulls(count, pa.string()), _no_codes(count), _none_true(count)
     return _with_odd_values(values, numbers, odd)
+
+
+def _all_texts(values: list[Any]) -> pa.Array | None:
+    """The values as strings; None when not each of them is one."""
+    try:
+        texts = pa.array(values, pa.string())
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        return None
+    return texts if not texts.null_count else None
 
 
 def _numbers(values: list[Any]) -> npt.NDArray[np.float64]:
