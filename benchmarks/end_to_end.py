@@ -23,7 +23,7 @@ from pi_dagster.site import Site
 
 LATENCY_MS = 200
 SHARDS = 16
-TAGS = {Scale.SMOKE: 160, Scale.QUICK: 3_000, Scale.FULL: 30_000}
+TAGS = {Scale.SMOKE: 160, Scale.QUICK: 2_000, Scale.FULL: 30_000}
 ROUNDS = {Scale.SMOKE: 1, Scale.QUICK: 1, Scale.FULL: 3}
 
 

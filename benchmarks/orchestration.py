@@ -28,7 +28,7 @@ GROUPS, TAGS = 16, 160
 FIRST_DAY = DAY - timedelta(days=80)
 """Long before the first event of the plant."""
 DAYS_A_RUN = 2
-DAYS = {Scale.SMOKE: 2, Scale.QUICK: 4, Scale.FULL: 30}
+DAYS = {Scale.SMOKE: 2, Scale.QUICK: 2, Scale.FULL: 30}
 TARGET = at_most(25)
 START, IN_A_RUN, BETWEEN_COMMITS = "run over one partition", "in a run", "in a run, from commit to commit"
 

@@ -75,6 +75,7 @@ def _decoding(place: Axes, facts: Mapping[str, float]) -> None:
         place.bar(positions, [facts[f"{shape}: {name}"] for shape in shapes], 0.25, label=label, color=_COLOURS[colour])
     place.set_xticks(range(len(shapes)), [_SHAPES[shape] for shape in shapes])
     place.set_ylabel("ns a value")
+    place.margins(y=0.25)
     place.set_title("Decoding, one core (less is better)")
     place.legend(frameon=False, fontsize=8)
 
@@ -91,7 +92,7 @@ def _latency(place: Axes, facts: Mapping[str, float]) -> None:
     place.set_ylim(bottom=0)
     place.set_xlabel("requests in flight")
     place.set_ylabel("M values/s to Arrow")
-    place.set_title("Latency is hidden by requests in flight (more is better)")
+    place.set_title("Latency and requests in flight (more is better)")
     place.legend(frameon=False, fontsize=8)
 
 
@@ -106,8 +107,9 @@ def _without_us(place: Axes, facts: Mapping[str, float]) -> None:
     drawn = place.barh([bars[name][0] for name in names], seconds, color=[_COLOURS[bars[name][1]] for name in names])
     place.bar_label(drawn, [f" {value:,.1f} s" for value in seconds])
     place.set_xscale("log")
-    place.set_xlabel("seconds")
-    place.set_title("Ten minutes at 1 s of many tags to Delta, 200 ms a request (less is better)")
+    place.set_xlim(min(seconds) / 5, max(seconds) * 5)
+    place.set_xlabel("seconds (less is better)")
+    place.set_title("Ten minutes of 1 Hz tags to Delta, 200 ms a request")
 
 
 def _memory(place: Axes, facts: Mapping[str, float]) -> None:
@@ -116,7 +118,7 @@ def _memory(place: Axes, facts: Mapping[str, float]) -> None:
     place.axhline(700, color=_COLOURS["other"], linestyle="--", linewidth=1)
     place.set_ylabel("peak RSS, MB")
     place.set_xlabel("volume")
-    place.set_title("Memory does not grow with the volume")
+    place.set_title("Peak memory by volume of one load (less is better)")
 
 
 def _save(figure: Any, file: Path) -> None:

@@ -40,7 +40,8 @@ def print_section(section: Section, seconds: float, screen: Console) -> None:
         figures.add_column(column, overflow="fold", justify="right" if column in _NUMERIC else "left")
     for row in section.rows:
         figures.add_row(*_cells(row), style="red" if _verdict(row) == "NOT MET" else None)
-    screen.print(figures)
+    if section.rows:
+        screen.print(figures)
     for table in section.tables:
         numbers = ScreenTable(title=table.title, title_justify="left")
         for index, column in enumerate(table.header):

@@ -62,7 +62,7 @@ class Size:
 
 SIZES = {
     Scale.SMOKE: Size(tags=(50,), rounds=1, day_tags=50, day_runs=(1, FIRST_FULL_RUN, 5)),
-    Scale.QUICK: Size(tags=(1_000, 4_000), rounds=1, day_tags=500, day_runs=(1, FIRST_FULL_RUN, LAST_RUN)),
+    Scale.QUICK: Size(tags=(1_000, 4_000), rounds=1, day_tags=200, day_runs=(1, FIRST_FULL_RUN, LAST_RUN)),
     Scale.FULL: Size(
         tags=(1_000, 10_000, 100_000), rounds=3, day_tags=10_000, day_runs=(1, FIRST_FULL_RUN, 10, LAST_RUN)
     ),
