@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -467,6 +468,28 @@ def test_frames_about_elements_that_may_not_be_read_do_not_name_them(plant: Plan
     plant.running.assets.forbid(plant.valve)
     body = plant.json(f"eventframes/{frame_web_id(frame.id)}")
     assert [plant.json(f"elements/{web_id}")["Name"] for web_id in body["RefElementWebIds"]] == ["Pump 1"]
+
+
+def test_edits_while_pages_are_read_leave_every_answer_whole(plant: Plant) -> None:
+    stay = {plant.frames.open(f"Stay {n}", start=MORNING).name for n in range(50)}
+    stop = threading.Event()
+
+    def edit() -> None:
+        while not stop.is_set():
+            batch = plant.frames.open("Batch", start=MORNING)
+            plant.frames.open("Phase", start=MORNING, parent=batch.id)
+            plant.frames.edit(batch.id, start=MORNING - HOUR)
+            plant.frames.delete(batch.id)
+
+    editing = threading.Thread(target=edit)
+    editing.start()
+    try:
+        answers = [set(plant.found(searchFullHierarchy="true")) for _ in range(50)]
+    finally:
+        stop.set()
+        editing.join()
+    assert all(stay <= answer <= stay | {"Batch", "Phase"} for answer in answers)
+    assert plant.found() == sorted(stay)
 
 
 def values_of(plant: Plant, frame_id: Any, **params: Any) -> list[Any]:
