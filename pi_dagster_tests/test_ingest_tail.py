@@ -79,14 +79,18 @@ class Plant:
             refresh_points(self.site, source, self.lake, run_id="points")
 
     def tail(
-        self, now: datetime | None = None, *, meanwhile: Callable[[], object] = lambda: None
+        self,
+        now: datetime | None = None,
+        *,
+        day: date | None = None,
+        meanwhile: Callable[[], object] = lambda: None,
     ) -> dict[Partition, WindowReport | Exception]:
-        """One run of the schedule, at a time of the server."""
+        """One run of the schedule, at a time of the server; for that day, or one that it was asked for earlier."""
         if now is not None:
             self.clock.now = now
         self.runs += 1
         run_id = f"run {self.runs}"
-        today = [(self.clock.now.date(), group) for group in GROUPS]
+        today = [(day or self.clock.now.date(), group) for group in GROUPS]
         with InterruptedSource(self.site.server) as source:
             source.meanwhile = meanwhile
             outcomes = load_tail(
@@ -206,6 +210,16 @@ def test_around_midnight_the_day_before_is_finished_once(plant: Plant) -> None:
     assert windows(after)["26|pumps"] == Window(midnight, midnight + 5 * MINUTE - LAG)
     assert set(windows(plant.tail(midnight + 10 * MINUTE))) == {"26|boilers", "26|pumps", "26|tanks"}
     plant.assert_table_equals_archive(DAY, midnight + 10 * MINUTE - LAG)
+
+
+def test_a_run_that_waited_in_the_queue_until_its_day_was_settled_does_nothing(plant: Plant) -> None:
+    plant.tail(DAY + 23 * HOUR)
+    plant.clock.now = DAY + A_DAY + 3 * HOUR
+    for group in GROUPS:
+        plant.load_day(DAY.date(), group)
+    version = plant.table.version
+    assert plant.tail(day=DAY.date()) == {}
+    assert plant.table.version == version
 
 
 def test_the_day_before_is_no_longer_the_tails_once_it_settles(plant: Plant) -> None:

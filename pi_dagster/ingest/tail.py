@@ -63,7 +63,8 @@ def load_tail(
 ) -> Iterator[Outcome]:
     """Bring partitions forward to the server's clock minus the lag, and finish those of the day before.
 
-    Partitions of the day before are read to their end when a tail had begun them; it is theirs until the day settles.
+    Partitions of the day before are read to their end when a tail had begun them and the day does not settle yet.
+    Those that reach to the end of their day already are left alone.
 
     Args:
         site: the settings.
@@ -87,14 +88,14 @@ def load_tail(
     except (LakeError, PIWebAPIError) as error:
         yield partitions[0], error
         return
-    begun = {partition for partition in trusted if not watermarks[partition].complete}
+    finished = {partition for partition in trusted if watermarks[partition].complete}
     settle = timedelta(hours=site.settle_hours)
     wanted = [
-        *partitions,
+        *(partition for partition in partitions if partition not in finished),
         *(
             (_day_before(day), group)
             for day, group in partitions
-            if (_day_before(day), group) in begun and server_now < Window.of_day(day).start + settle
+            if (_day_before(day), group) in trusted.keys() - finished and server_now < Window.of_day(day).start + settle
         ),
     ]
     planner = Planner(site, source, tags, server_now=server_now, watermarks=trusted)
