@@ -46,6 +46,8 @@ Parameters = Sequence[tuple[str, str]]
 _PLAIN_ANSWERS = frozenset({200, 207})
 _PIECE_BYTES = 1 << 20
 _GZIP_WBITS = 31
+_UNPACKED_AT_ONCE = 3
+"""One body is decoded at a time, so all others may wait as they came, which is often a tenth of the memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +110,7 @@ class Transport:
         adapter = HTTPAdapter(pool_connections=1, pool_maxsize=settings.max_requests_in_flight, pool_block=True)
         self._session.mount("http://", adapter)
         self._session.mount("https://", adapter)
+        self._unpacking = threading.BoundedSemaphore(_UNPACKED_AT_ONCE)
         self._count = TrafficCount()
         self._count_lock = threading.Lock()
         self._stopped = threading.Event()
@@ -212,22 +215,24 @@ class Transport:
             if not is_repeat:
                 # The wait for a slot is our own doing and does not use up the budget.
                 state.start_time = time.monotonic()
-            answer = self._once(method, url, body, slot, is_repeat=is_repeat)
+            raw, encoding = self._once(method, url, body, slot, is_repeat=is_repeat)
             try:
-                return parse(answer)
+                with self._unpacking:
+                    return parse(self._decompress(raw, encoding))
             except BrokenAnswerError as error:
                 raise BrokenAnswerError(f"{self._url} sent an answer that cannot be used: {error}.") from error
 
-    def _once(self, method: str, url: str, body: bytes | None, slot: Slot, *, is_repeat: bool) -> bytes:
+    def _once(self, method: str, url: str, body: bytes | None, slot: Slot, *, is_repeat: bool) -> tuple[bytes, str]:
         received = 0
         try:
             with self._response_to(method, url, body) as response:
                 raw = self._read(response)
                 received = len(raw)
+                encoding = response.headers.get("Content-Encoding", "identity").lower()
                 if response.status_code not in _PLAIN_ANSWERS:
-                    raise error_of_response(self._url, response, self._decompress(raw, response))
+                    raise error_of_response(self._url, response, self._decompress(raw, encoding))
             slot.answer_is_read(received)
-            return self._decompress(raw, response)
+            return raw, encoding
         except LoginRefusedError as error:
             self._refusal = error
             raise
@@ -284,18 +289,18 @@ class Transport:
                 raise self._too_large()
         return b"".join(pieces)
 
-    def _decompress(self, raw: bytes, response: requests.Response) -> bytes:
-        if response.headers.get("Content-Encoding", "identity").lower() != "gzip":
+    def _decompress(self, raw: bytes, encoding: str) -> bytes:
+        if encoding != "gzip":
             return raw
         decompressor = isal_zlib.decompressobj(wbits=_GZIP_WBITS)
         try:
             answer: bytes = decompressor.decompress(raw, self._max_body_bytes + 1)
         except igzip_lib.IsalError as error:  # type: ignore[misc]  # the stub calls the class an instance
-            raise BrokenAnswerError(f"{self._url} sent a compressed body that cannot be read ({error}).") from error
+            raise BrokenAnswerError(f"its compressed body cannot be read ({error})") from error
         if len(answer) > self._max_body_bytes:
             raise self._too_large()
         if not decompressor.eof:
-            raise BrokenAnswerError(f"{self._url} sent a compressed body that was cut off.")
+            raise BrokenAnswerError("its compressed body was cut off")
         return answer
 
     def _too_large(self) -> AnswerTooLargeError:
