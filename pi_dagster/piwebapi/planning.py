@@ -33,6 +33,8 @@ _TRUSTED_IN_PAGES = 2
 _MOST_HEADROOM = 1.25
 _EVENTS_THAT_TELL_A_RATE = 1000
 _MOST_SLICES = 1000
+_SPARSE = 0
+"""The class of streams of which as many as allowed fit one request; the others have their own for each density."""
 
 
 class Density(NamedTuple):
@@ -139,28 +141,32 @@ def plan_requests(
     Returns:
         Groups of requests. Those of a group have the same streams, in order, and follow one another in time.
     """
+    largest_page = limits.page_size(1)
+    sparse = (limits.page_size(limits.streams) - 1) / _MOST_HEADROOM
     alike: dict[int, list[str]] = {}
     for web_id, start_us in starts_us.items():
-        expected = densities.get(web_id, UNKNOWN).trusted(end_us - start_us, limits.page_size(1))
-        alike.setdefault(_level(expected, limits), []).append(web_id)
+        density = densities.get(web_id, UNKNOWN)
+        level = _SPARSE
+        if density.events * _TRUSTED >= sparse:
+            expected = density.trusted(end_us - start_us, largest_page)
+            if expected >= sparse:
+                level = _SPARSE + 1 + int(math.log(expected / sparse, _ALIKE))
+        alike.setdefault(level, []).append(web_id)
     plan = []
     for level, web_ids in alike.items():
         streams = limits.streams
-        if level:
+        if level != _SPARSE:
             expected, densest = max(
-                (densities[tag].trusted(end_us - starts_us[tag], limits.page_size(1)), tag) for tag in web_ids
+                (densities[web_id].trusted(end_us - starts_us[web_id], largest_page), web_id) for web_id in web_ids
             )
             streams = _streams_together(expected, densities[densest], limits, most=len(web_ids))
         for group in _runs(web_ids, streams):
             start_us = min(starts_us[web_id] for web_id in group)
-            plan.append(_sliced(group, start_us, end_us, densities=densities, limits=limits))
+            if level == _SPARSE:
+                plan.append([Request(group, start_us, end_us, limits.page_size(len(group)))])
+            else:
+                plan.append(_sliced(group, start_us, end_us, densities=densities, limits=limits))
     return plan
-
-
-def _level(expected: float, limits: RequestLimits) -> int:
-    """0 for streams of which as many as allowed fit one request; the same number for others about as dense."""
-    sparse = (limits.page_size(limits.streams) - 1) / _MOST_HEADROOM
-    return 0 if expected < sparse else 1 + int(math.log(expected / sparse, _ALIKE))
 
 
 def _streams_together(expected: float, density: Density, limits: RequestLimits, *, most: int) -> int:
@@ -200,7 +206,7 @@ def _sliced(
 ) -> list[Request]:
     page_size = limits.page_size(len(group))
     duration_us = end_us - start_us
-    known = [densities.get(web_id, UNKNOWN) for web_id in group]
+    known = [densities[web_id] for web_id in group]
     densest = max(known, key=lambda density: density.trusted(duration_us, limits.page_size(1)))
     trusted, foreseen = densest.trusted(duration_us, limits.page_size(1)), densest.foreseen(duration_us)
     slices = sent = _slices(foreseen, densest, page_size)
