@@ -83,6 +83,7 @@ def test_check_says_who_it_is_what_it_may_read_and_that_all_is_well(
         "this machine's",
         "Events a call at least 150,000",
         "Data Archives PISIM",
+        "AF server AFSIM; the site reads Plant",
         "Tags it may see 40",
         "By tag group boilers 14, pumps 12; in no group 14",
         "Values it may read yes",

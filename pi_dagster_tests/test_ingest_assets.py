@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -367,6 +367,44 @@ def test_the_same_name_thrice_is_three_elements(plant: Plant) -> None:
     plant.tree.add("Same", parent=same[1])
     plant.refresh()
     plant.assert_equal()
+
+
+def refresh_while(plant: Plant, change: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> AssetsReport:
+    """A refresh during which AF changes: after its elements have been listed, before their attributes are read."""
+    site = plant.site.model_copy(update={"asset_framework": AssetFrameworkSettings()})
+    with open_source(site.server) as source:
+        batch, changes = source.transport.batch, [change]
+
+        def change_first(*arguments: Any) -> Any:
+            while changes:
+                changes.pop()()
+            return batch(*arguments)
+
+        monkeypatch.setattr(source.transport, "batch", change_first)
+        return refresh_assets(site, source, Lake(site.lake.uri), run_id="test")
+
+
+def test_elements_added_while_af_is_read_are_found_below_their_parents(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So are those that a search has passed over for whatever reason."""
+    plant.refresh()
+    unit = next(UUID(one) for one, row in plant.elements().items() if row["element_name"] == "Unit 1")
+
+    def grow() -> None:
+        skid = plant.tree.add("Skid", parent=unit)
+        plant.tree.add("P-103", parent=skid, template="Pump", tags={"Flow": "PMP01.FLOW"})
+
+    refresh_while(plant, grow, monkeypatch)
+    plant.assert_equal()
+
+
+def test_an_element_deleted_while_af_is_read_is_gone(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant.refresh()
+    tank = next(UUID(one) for one, row in plant.elements().items() if row["element_name"] == "Tank")
+    report = refresh_while(plant, lambda: plant.tree.delete(tank), monkeypatch)
+    plant.assert_equal()
+    assert report.changes["removed"] == 1
 
 
 def test_trouble_that_passes_changes_nothing(plant: Plant) -> None:
