@@ -7,9 +7,12 @@ from typing import Any
 import pytest
 import requests
 
+from pi_dagster.simulator import Simulator
+from pi_dagster.simulator.af_tree import TreeDatabase
 from pi_dagster.simulator.archive import iso_timestamp
+from pi_dagster.simulator.event_frames import EventFrameStore
 from pi_dagster.webid import WebIdType
-from pi_dagster_tests.planted_archive import FLOW, HOUR, MINUTE, NOON
+from pi_dagster_tests.planted_archive import FLOW, HOUR, MINUTE, NOON, Client, planted_archive
 from pi_dagster_tests.planted_event_frames import DAY, Plant, frame_web_id, planted_frames
 
 MORNING = NOON - 4 * HOUR
@@ -468,6 +471,26 @@ def test_frames_about_elements_that_may_not_be_read_do_not_name_them(plant: Plan
     plant.running.assets.forbid(plant.valve)
     body = plant.json(f"eventframes/{frame_web_id(frame.id)}")
     assert [plant.json(f"elements/{web_id}")["Name"] for web_id in body["RefElementWebIds"]] == ["Pump 1"]
+
+
+def test_each_database_has_its_own_frames() -> None:
+    first, second, third = (TreeDatabase(name) for name in ("First", "Second", "Third"))
+    frames = EventFrameStore([first, second])
+    here = frames.open("Here", start=MORNING)
+    there = frames.open("There", start=MORNING, database="Second")
+    simulator = Simulator(archive=planted_archive(), assets=[first, second, third], event_frames=frames)
+    with simulator.serve() as running, requests.Session() as session:
+        pi = Client(running, session)
+        found = {}
+        for name in ("First", "Second", "Third"):
+            database = pi.json("assetdatabases", path=rf"\\AFSIM\{name}")["WebId"]
+            search = pi.json(f"assetdatabases/{database}/eventframes", startTime="2024-06-15", endTime="2024-06-16")
+            found[name] = [item["Name"] for item in search["Items"]]
+        assert found == {"First": ["Here"], "Second": ["There"], "Third": []}
+        assert pi.json(f"eventframes/{frame_web_id(there.id)}")["Path"] == r"\\AFSIM\Second\EventFrames[There]"
+    assert [frame.name for frame in frames.all_frames("Second")] == ["There"]
+    with pytest.raises(ValueError, match="database of its parent"):
+        frames.open("Child", start=MORNING, parent=here.id, database="Second")
 
 
 def test_edits_while_pages_are_read_leave_every_answer_whole(plant: Plant) -> None:

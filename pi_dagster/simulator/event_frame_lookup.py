@@ -43,7 +43,7 @@ def frames_of(service: Service, call: Call, database: AssetDatabase) -> FrameVie
     views = service.event_frames.seen_by(
         call.user, now=settings.now(), cache_seconds=settings.af_cache_seconds, max_age=cache_age(call)
     )
-    return views[database.id]
+    return views[database.id] if database.id in views else FrameView(None, {}, frozenset())
 
 
 def find_frame(service: Service, call: Call, web_id: WebId) -> FoundFrame:

@@ -25,6 +25,7 @@ from pi_dagster.simulator.faults import (
     ABOUT_VALUES,
     BEFORE_ROUTING,
     ON_THE_WIRE,
+    Fault,
     FaultKind,
     Faults,
     stream_identity,
@@ -125,12 +126,7 @@ class Service:
             return Answer.of(400, {"Errors": [str(error)]})
 
     async def _answer_through_faults(self, route: Route, call: Call) -> Answer:
-        possible = set(FaultKind) - ON_THE_WIRE - BEFORE_ROUTING
-        if call.method != "GET" or not route.template.startswith("stream"):
-            possible -= ABOUT_VALUES
-        elif not route.template.startswith("streamsets"):
-            possible.discard(FaultKind.MISSING_STREAM)
-        struck = self.faults.strike(call.path, named_streams(call), possible) if self.faults.active() else []
+        struck = self._struck(route, call) if self.faults.active() else []
         for fault, _ in struck:
             if fault.kind is FaultKind.SLOW:
                 await asyncio.sleep(fault.seconds)
@@ -159,6 +155,15 @@ class Service:
             if keeps_exception and isinstance(whole, dict) and isinstance(tree, dict) and "WebException" in whole:
                 tree["WebException"] = whole["WebException"]
         return Answer.of(reply.status, tree, reply.headers)
+
+    def _struck(self, route: Route, call: Call) -> list[tuple[Fault, str | None]]:
+        """The faults that befall a request, with the stream that each is about."""
+        possible = set(FaultKind) - ON_THE_WIRE - BEFORE_ROUTING
+        if call.method != "GET" or not route.template.startswith("stream"):
+            possible -= ABOUT_VALUES
+        elif not route.template.startswith("streamsets"):
+            possible.discard(FaultKind.MISSING_STREAM)
+        return self.faults.strike(call.path, named_streams(call), possible)
 
     def not_found(self, what: str) -> RefusedError:
         """The refusal of an object that does not exist or may not be read."""
