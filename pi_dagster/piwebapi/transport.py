@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -46,8 +47,9 @@ Parameters = Sequence[tuple[str, str]]
 _PLAIN_ANSWERS = frozenset({200, 207})
 _PIECE_BYTES = 1 << 20
 _GZIP_WBITS = 31
-_UNPACKED_AT_ONCE = 3
-"""One body is decoded at a time, so all others may wait as they came, which is often a tenth of the memory."""
+_UNPACKED_AT_ONCE = 2
+"""One body is decoded while the next is unpacked; the others wait as they came, which takes a tenth of the memory. On
+threads of their own, as the allocator keeps for each thread what it once needed: on ten it was 170 MB more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +112,7 @@ class Transport:
         adapter = HTTPAdapter(pool_connections=1, pool_maxsize=settings.max_requests_in_flight, pool_block=True)
         self._session.mount("http://", adapter)
         self._session.mount("https://", adapter)
-        self._unpacking = threading.BoundedSemaphore(_UNPACKED_AT_ONCE)
+        self._unpacker = ThreadPoolExecutor(_UNPACKED_AT_ONCE, thread_name_prefix="pi-unpack")
         self._count = TrafficCount()
         self._count_lock = threading.Lock()
         self._stopped = threading.Event()
@@ -123,6 +125,7 @@ class Transport:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.stop()
+        self._unpacker.shutdown()
         self._session.close()
 
     def stop(self) -> None:
@@ -217,8 +220,7 @@ class Transport:
                 state.start_time = time.monotonic()
             raw, encoding = self._once(method, url, body, slot, is_repeat=is_repeat)
             try:
-                with self._unpacking:
-                    return parse(self._decompress(raw, encoding))
+                return self._unpacker.submit(lambda: parse(self._decompress(raw, encoding))).result()
             except BrokenAnswerError as error:
                 raise BrokenAnswerError(f"{self._url} sent an answer that cannot be used: {error}.") from error
 
