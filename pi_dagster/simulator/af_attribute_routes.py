@@ -126,8 +126,7 @@ def _is_below(placed: PlacedAttribute, above: PlacedAttribute | None, *, at_any_
 def _attributes_of_element(service: Service, call: Call) -> object:
     """`GET elements/{webId}/attributes`."""
     database, number = find_element(service, call, service.parse_web_id(call.params["webId"], "Em"))
-    owner = element_owner(database, number, all_paths=True)
-    return list_of_owner(service, call, owner, database.attributes(number))
+    return list_of_owner(service, call, element_owner(database, number), database.attributes(number))
 
 
 def _nested_attributes(service: Service, call: Call) -> object:
@@ -161,14 +160,13 @@ def _page_of_found(
     service: Service, call: Call, database: AssetDatabase, found: tuple[Sequence[int], Sequence[int]]
 ) -> object:
     written = bodies(service, call)
-    all_paths = "paths" in (call.query.text("associations") or "").lower()
 
     def owned(start: int, end: int) -> list[tuple[Owner, Attribute]]:
         owners: dict[int, Owner] = {}
         pairs = []
         for number, place in zip(map(int, found[0][start:end]), map(int, found[1][start:end]), strict=True):
             if number not in owners:
-                owners[number] = element_owner(database, number, all_paths=all_paths)
+                owners[number] = element_owner(database, number)
             placed = database.placed_attributes(number)[place]
             pairs.append((owners[number], database.attribute(number, placed)))
         return pairs
@@ -205,7 +203,7 @@ def _owned(service: Service, call: Call, web_id: WebId) -> tuple[Owner, Attribut
         frame, attribute = find_frame_attribute(service, call, web_id)
         return frame.owner, attribute
     found = find_attribute(service, call, web_id)
-    return element_owner(found.database, found.number, all_paths=True), found.attribute
+    return found.owner, found.attribute
 
 
 def _body_of(service: Service, call: Call, text: str) -> object:
@@ -216,7 +214,7 @@ def _body_at(service: Service, call: Call, path: str) -> object:
     if r"\eventframes[" in path.lower():
         return bodies(service, call).attribute(*_owned(service, call, object_webid("Ab", (), path, "F")))
     found = attribute_at(service, call, path)
-    return bodies(service, call).attribute(element_owner(found.database, found.number, all_paths=True), found.attribute)
+    return bodies(service, call).attribute(found.owner, found.attribute)
 
 
 def _get_attribute(service: Service, call: Call) -> object:

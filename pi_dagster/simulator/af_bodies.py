@@ -23,7 +23,7 @@ from pi_dagster.simulator.af_model import (
     EnumerationSet,
     PlacedAttribute,
 )
-from pi_dagster.simulator.af_stencil import Stencil, Texts, listed
+from pi_dagster.simulator.af_stencil import KeptStencils, Stencil, Texts, listed
 from pi_dagster.simulator.af_webids import (
     attribute_template_path,
     category_id_of,
@@ -68,15 +68,19 @@ class Owner(NamedTuple):
 
     kind: str
     id: UUID
-    paths: tuple[str, ...]
-    """The primary one first; only that one needs to be there unless all paths are asked for."""
+    path: str
     database: AssetDatabase
+    number: int | None = None
+    """The element's number."""
+
+    def paths(self) -> list[str]:
+        """All its paths, the primary one first."""
+        return [self.path] if self.number is None else self.database.element_paths(self.number)
 
 
-def element_owner(database: AssetDatabase, number: int, *, all_paths: bool = False) -> Owner:
+def element_owner(database: AssetDatabase, number: int) -> Owner:
     """An element as the owner of its attributes."""
-    paths = database.element_paths(number) if all_paths else [database.element_path(number)]
-    return Owner("E", database.element(number).id, tuple(paths), database)
+    return Owner("E", database.element(number).id, database.element_path(number), database, number)
 
 
 def point_of(archive: Archive, attribute: Attribute) -> Point | None:
@@ -93,13 +97,21 @@ class Bodies:
         archive: where the tags are that attributes refer to.
         settings: how the server behaves.
         call: the request; says the form of WebIDs, the server's URL and which associations are wanted.
+        stencils: those of earlier answers.
     """
 
-    def __init__(self, archive: Archive, settings: SimulatorSettings, call: Call) -> None:
+    def __init__(self, archive: Archive, settings: SimulatorSettings, call: Call, stencils: KeptStencils) -> None:
         self._archive = archive
         self._settings = settings
         self._call = call
         self._form = call.web_id_type(settings.web_id_type)
+        self._stencils = stencils
+
+    @cached_property
+    def _context(self) -> tuple[object, ...]:
+        """What of the request shows in the objects of a list."""
+        selected = self._call.query.text("selectedFields")
+        return self._form, self._call.base_url, selected, self._with_paths, self._with_data_reference
 
     @cached_property
     def _associations(self) -> set[str]:
@@ -135,11 +147,11 @@ class Bodies:
 
     def owner_web_id(self, owner: Owner) -> str:
         """The WebID of an element or event frame."""
-        return self.web_id("Em" if owner.kind == "E" else "Fm", owner.paths[0], owner.id)
+        return self.web_id("Em" if owner.kind == "E" else "Fm", owner.path, owner.id)
 
     def attribute_web_id(self, owner: Owner, placed: PlacedAttribute) -> str:
         """The WebID of an attribute."""
-        return self.web_id("Ab", f"{owner.paths[0]}|{placed.path}", owner.id, placed.id, owner=owner.kind)
+        return self.web_id("Ab", f"{owner.path}|{placed.path}", owner.id, placed.id, owner=owner.kind)
 
     def _link(self, controller: str, web_id: object) -> str:
         return f"{self._call.base_url}/{controller}/{web_id}"
@@ -191,16 +203,18 @@ class Bodies:
 
     def elements(self, database: AssetDatabase, numbers: Iterable[int], selected: SelectedFields) -> msgspec.Raw:
         """A list of elements, with the selected fields."""
-        stencils: dict[object, Stencil] = {}
         parts = []
         for number in numbers:
             element = database.element(number)
             has_parent = database.parents(number)[0] is not None
-            kind = (element.template_name, element.category_names, has_parent, database.has_children(number))
+            look = (element.template_name, element.category_names, has_parent, database.has_children(number))
+            kind = (*look, database.name, self._context)
             texts = self._element_texts(database, number)
-            if kind not in stencils:
-                stencils[kind] = Stencil(partial(self._element, database, number), texts, selected)
-            parts.append(stencils[kind].filled(texts))
+            stencil = self._stencils.get(kind)
+            if stencil is None:
+                build = partial(self._element, database, number)
+                stencil = self._stencils.keep(kind, Stencil(build, texts, selected))
+            parts.append(stencil.filled(texts))
         return listed(parts)
 
     def _element_texts(self, database: AssetDatabase, number: int) -> dict[str, object]:
@@ -256,16 +270,14 @@ class Bodies:
 
     def attributes(self, found: Iterable[tuple[Owner, Attribute]], selected: SelectedFields) -> msgspec.Raw:
         """A list of attributes, with the selected fields."""
-        stencils: dict[object, tuple[Stencil, PlacedAttribute]] = {}
         parts = []
         for owner, attribute in found:
             placed, point = attribute.placed, point_of(self._archive, attribute)
-            kind = (id(placed), owner.kind, owner.database.id, point is not None)
-            if kind not in stencils:
+            kind = (id(placed), owner.kind, owner.database.name, point is not None, self._context)
+            stencil = self._stencils.get(kind)
+            if stencil is None:
                 build = partial(self._attribute, owner, placed, point is not None)
-                # the attribute is kept beside its stencil so that its `id` is not given to another meanwhile
-                stencils[kind] = (Stencil(build, _ATTRIBUTE_GAPS, selected), placed)
-            stencil = stencils[kind][0]
+                stencil = self._stencils.keep(kind, Stencil(build, _ATTRIBUTE_GAPS, selected), placed)
             parts.append(stencil.filled(self._attribute_texts(owner, attribute, point, stencil.gaps)))
         return listed(parts)
 
@@ -283,7 +295,7 @@ class Bodies:
         self, owner: Owner, attribute: Attribute, point: Point | None, wanted: Collection[str]
     ) -> dict[str, object]:
         placed = attribute.placed
-        path = f"{owner.paths[0]}|{placed.path}"
+        path = f"{owner.path}|{placed.path}"
         texts: dict[str, object] = {"path": path}
         if "web_id" in wanted:
             texts["web_id"] = self.web_id("Ab", path, owner.id, placed.id, owner=owner.kind)
@@ -296,7 +308,7 @@ class Bodies:
         if "point" in wanted:
             texts["point"] = self.point_web_id(point) if point else ""
         if "Paths" in wanted:
-            texts["Paths"] = [f"{above}|{placed.path}" for above in owner.paths]
+            texts["Paths"] = [f"{above}|{placed.path}" for above in owner.paths()]
         if "DataReference" in wanted:
             texts["DataReference"] = self._data_reference(attribute, point)
         return texts

@@ -56,7 +56,7 @@ def _list_referenced(service: Service, call: Call) -> object:
     database, root = place_of(service, call)
     wanted = conditions(call, _FILTERS)
     check_conditions(database, wanted, "element")
-    numbers = find_elements(Scope(database, root), wanted, wanted_order(call)).tolist()
+    numbers = find_elements(Scope(database, root), wanted, wanted_order(call))
     return _page_of(service, call, database, [n for n in numbers if database.parents(n)[0] != root])
 
 

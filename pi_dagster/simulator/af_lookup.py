@@ -39,7 +39,7 @@ class FoundAttribute(NamedTuple):
 
 def bodies(service: Service, call: Call) -> Bodies:
     """What writes the objects of an answer."""
-    return Bodies(service.archive, service.settings, call)
+    return Bodies(service.archive, service.settings, call, service.stencils)
 
 
 def databases(service: Service, call: Call) -> Mapping[UUID, AssetDatabase]:

@@ -8,14 +8,13 @@ Source: PI Web API reference, actions `getelements`, `getattributes` and `findel
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pi_dagster.simulator.af_model import AssetDatabase, Element, PlacedAttribute
@@ -144,12 +143,20 @@ def elements_in(scope: Scope) -> Iterator[int]:
         level = below
 
 
+def find_elements(scope: Scope, wanted: tuple[Condition, ...], order: Order) -> Sequence[int]:
+    """The numbers of the elements that a search finds, in order; a search of a hierarchy is kept for its next pages."""
+    return _find_in_hierarchy(scope, wanted, order) if scope.is_full else _find_elements(scope, wanted, order)
+
+
 @lru_cache(maxsize=_KEPT)
-def find_elements(scope: Scope, wanted: tuple[Condition, ...], order: Order) -> NDArray[np.int32]:
-    """The numbers of the elements that a search finds, in order."""
+def _find_in_hierarchy(scope: Scope, wanted: tuple[Condition, ...], order: Order) -> array[int]:
+    return array("i", _find_elements(scope, wanted, order))
+
+
+def _find_elements(scope: Scope, wanted: tuple[Condition, ...], order: Order) -> list[int]:
     test = _element_test(scope.database, wanted)
-    numbers = np.fromiter(elements_in(scope) if test is None else filter(test, elements_in(scope)), np.int32)
-    return numbers[_sorted([_element_key(scope.database, number, order.field) for number in numbers.tolist()], order)]
+    numbers = list(elements_in(scope) if test is None else filter(test, elements_in(scope)))
+    return [numbers[at] for at in _sorted([_element_key(scope.database, n, order.field) for n in numbers], order)]
 
 
 def _element_key(database: AssetDatabase, number: int, field: str) -> str:
@@ -176,17 +183,17 @@ def find_attributes(
             alike[2].append(rank)
     numbers: list[NDArray[np.int32]] = [np.empty(0, np.int32)]
     places: list[NDArray[np.int16]] = [np.empty(0, np.int16)]
-    ranks: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
-    keys: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
+    ranks: list[NDArray[np.int32]] = [np.empty(0, np.int32)]
+    keys: list[NDArray[np.int32]] = [np.empty(0, np.int32)]
     names: dict[str, int] = {}
     for attributes, alike_numbers, alike_ranks in found.values():
         for place in wanted.places(attributes):
             key = names.setdefault(attribute_key(attributes[place], order.field), len(names))
             numbers.append(np.array(alike_numbers, np.int32))
             places.append(np.full(len(alike_numbers), place, np.int16))
-            ranks.append(np.array(alike_ranks, np.int64))
-            keys.append(np.full(len(alike_numbers), key, np.int64))
-    key_ranks = np.empty(len(names), np.int64)
+            ranks.append(np.array(alike_ranks, np.int32))
+            keys.append(np.full(len(alike_numbers), key, np.int32))
+    key_ranks = np.empty(len(names), np.int32)
     key_ranks[_sorted(list(names), order)] = np.arange(len(names))
     every_place = np.concatenate(places)
     in_order = np.lexsort((every_place, np.concatenate(ranks), key_ranks[np.concatenate(keys)]))
@@ -195,7 +202,7 @@ def find_attributes(
 
 def order_attributes(attributes: Sequence[PlacedAttribute], order: Order) -> list[int]:
     """The places of the attributes in their order."""
-    return [int(place) for place in _sorted([attribute_key(placed, order.field) for placed in attributes], order)]
+    return _sorted([attribute_key(placed, order.field) for placed in attributes], order)
 
 
 def attribute_key(placed: PlacedAttribute, field: str) -> str:
@@ -208,8 +215,6 @@ def attribute_key(placed: PlacedAttribute, field: str) -> str:
     return (template.description if field == "Description" else template.value_type).upper()
 
 
-def _sorted(keys: list[str], order: Order) -> NDArray[np.int64]:
+def _sorted(keys: list[str], order: Order) -> list[int]:
     """The positions of the keys in their order."""
-    direction = "descending" if order.is_descending else "ascending"
-    positions = pc.sort_indices(pa.array(keys, pa.string()), sort_keys=[("", direction)])
-    return np.asarray(positions, np.int64)
+    return sorted(range(len(keys)), key=keys.__getitem__, reverse=order.is_descending)

@@ -6,7 +6,7 @@ A plant's 400,000 attributes differ in a few texts only, and building each as a 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from json.encoder import encode_basestring
 
 import msgspec
@@ -16,6 +16,7 @@ from pi_dagster.simulator.selected_fields import SelectedFields
 Texts = Mapping[str, object]
 """What differs: by the name of the gap a text, or for gaps that are named like a property of JSON any tree."""
 
+_MOST_KEPT = 10_000
 _GAP = re.compile(r"\\u0000(\w+)\\u0000")
 
 
@@ -44,6 +45,25 @@ class Stencil:
         if not isinstance(value, str):
             return msgspec.json.encode((self._selected.at(name) or self._selected).prune(value)).decode()
         return encode_basestring(value)[1:-1]
+
+
+class KeptStencils:
+    """The stencils of earlier answers: a client asks for the same fields of the same kinds of objects all the time."""
+
+    def __init__(self) -> None:
+        self._kept: dict[Hashable, tuple[Stencil, object]] = {}
+
+    def get(self, kind: Hashable) -> Stencil | None:
+        """The stencil of a kind of object, if there is one."""
+        kept = self._kept.get(kind)
+        return kept[0] if kept is not None else None
+
+    def keep(self, kind: Hashable, stencil: Stencil, held: object = None) -> Stencil:
+        """Keep a stencil; `held` is kept with it, so that an `id` in the kind is not given to another object."""
+        if len(self._kept) >= _MOST_KEPT:
+            self._kept.clear()
+        self._kept[kind] = (stencil, held)
+        return stencil
 
 
 def listed(objects: Iterable[str]) -> msgspec.Raw:

@@ -73,7 +73,7 @@ def child_path(parent_path: str, frame: EventFrame) -> str:
 
 def frame_owner(database: AssetDatabase, view: FrameView, frame: EventFrame) -> Owner:
     """A frame as the owner of its attributes."""
-    return Owner("F", frame.id, (frame_path(database, view, frame),), database)
+    return Owner("F", frame.id, frame_path(database, view, frame), database)
 
 
 class FrameBodies:

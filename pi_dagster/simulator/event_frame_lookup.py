@@ -94,6 +94,6 @@ def find_frame_attribute(service: Service, call: Call, web_id: WebId) -> tuple[F
     found = find_frame(service, call, replace(web_id, marker="Fm", owner_marker=None, ids=ids, path=path))
     for attribute in found.frame.attributes:
         placed = attribute.placed
-        if placed.id in web_id.ids or (not ids and f"{found.owner.paths[0]}|{placed.path}"[2:].upper() == web_id.path):
+        if placed.id in web_id.ids or (not ids and f"{found.owner.path}|{placed.path}"[2:].upper() == web_id.path):
             return found, attribute
     raise service.not_found("attribute")

@@ -79,7 +79,7 @@ def _sheet(
 ) -> _Sheet:
     call = Call("GET", "", query_text, base_url)
     attributes = [Attribute(placed, None, None) for placed in database.template_attributes(template_name)]
-    wanted = wanted_attributes(call, Owner("F", UUID(int=0), ("",), database), attributes)
+    wanted = wanted_attributes(call, Owner("F", UUID(int=0), "", database), attributes)
     places = tuple(attributes.index(attribute) for attribute in wanted)
     items = []
     for place in places:

@@ -16,6 +16,7 @@ from urllib.parse import unquote
 
 from pi_dagster.simulator.af_model import AssetDatabase
 from pi_dagster.simulator.af_server import AssetServer
+from pi_dagster.simulator.af_stencil import KeptStencils
 from pi_dagster.simulator.af_tags import database_of
 from pi_dagster.simulator.archive import Archive, Ticks
 from pi_dagster.simulator.calls import Answer, Call, RefusedError, Reply
@@ -83,6 +84,7 @@ class Service:
         self.archive = archive
         self.settings = settings
         self.faults = Faults()
+        self.stencils = KeptStencils()
         databases = [database_of(archive)] if assets is None else assets
         self.assets = AssetServer(databases, now=settings.now, cache_seconds=settings.af_cache_seconds)
         self.event_frames = event_frames_of(archive, databases) if event_frames is None else event_frames

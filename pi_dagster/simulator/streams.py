@@ -114,7 +114,7 @@ def find_stream(service: Service, call: Call, text: str) -> Stream:
 def attribute_stream(service: Service, owner: Owner, attribute: Attribute) -> Stream:
     """The values of an attribute of an element or event frame: its tag's, or the one that it holds itself."""
     placed = attribute.placed
-    path = f"{owner.paths[0]}|{placed.path}"
+    path = f"{owner.path}|{placed.path}"
     web_id = object_webid("Ab", (ASSET_SERVER_ID, owner.id, placed.id), path, owner.kind)
     point = point_of(service.archive, attribute)
     held = None
