@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import blake2b
@@ -76,10 +76,11 @@ class FoundTree:
             self.elements, key=lambda one: (self.databases[one].name, split_path(self.elements[one].path)[0], one)
         )
 
-    def rows(self, now: datetime) -> list[Row]:
+    def rows(self, now: datetime) -> Iterator[Row]:
         """The rows of pi_asset_hierarchy, in the order of database and path."""
         id_at = {path: one.id for one in self.elements.values() for path in (*(one.paths or ()), one.path)}
-        return [self._row(self.elements[element_id], id_at, now) for element_id in self.ids_by_path()]
+        for element_id in self.ids_by_path():
+            yield self._row(self.elements[element_id], id_at, now)
 
     def _row(self, element: Element, id_at: Mapping[str, str], now: datetime) -> Row:
         path = element_path(element.path)

@@ -8,10 +8,11 @@ that has children and shows none (both keep the old rows). Anything else that is
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from itertools import chain, islice
 
 import msgspec
 import pyarrow as pa
@@ -30,7 +31,8 @@ from pi_dagster.ingest.asset_tree import tree_excerpt
 from pi_dagster.ingest.errors import AssetsLostError, NoElementsError
 from pi_dagster.ingest.report import AssetsReport, Traffic
 from pi_dagster.lake import AssetAttributesTable, AssetHierarchyTable, Lake
-from pi_dagster.lake.snapshot import NextSnapshot, SnapshotTable
+from pi_dagster.lake.schemas import ASSET_HIERARCHY_SCHEMA
+from pi_dagster.lake.snapshot import NextSnapshot
 from pi_dagster.piwebapi import PIWebAPISource
 from pi_dagster.piwebapi.asset_framework import AssetDatabase, AssetServer, find_asset_server, list_databases
 from pi_dagster.piwebapi.element_details import ElementDetailsReader, GoneElement
@@ -43,10 +45,18 @@ CONTENT = "pi_dagster.content"
 SCOPE = "pi_dagster.af_scope"
 """In a commit's metadata: the settings that chose the elements; when they change, elements go that are not lost."""
 
-_COMPARED = ("element_id", "element_name", "element_path", "parent_id", "database_name", "element_webid")
+_COMPARED = (
+    "element_id",
+    "element_name",
+    "element_path",
+    "parent_id",
+    "database_name",
+    "element_webid",
+    "template_name",
+)
 _SAMPLE_ROWS = 10
 _MOST_NAMED = 100
-_ROWS_AT_ONCE = 20_000
+_ROWS_AT_ONCE = 5_000
 _MOST_LOOKED_AT = 1000
 """Missing elements that are asked for one by one; of a missing branch only its uppermost one is."""
 
@@ -136,20 +146,30 @@ class _Refresh:
         with self._attributes.next_snapshot() as attributes:
             content = Fingerprint()
             hidden_below = self._read_details(tree, attributes, content)
+            # Once more: elements that were listed may have gone while their attributes were read.
+            self._missing(before, tree)
             kept |= _branches(missing, {one for one, row in missing.items() if row["parent_id"] in hidden_below})
             kept -= tree.elements.keys()
             self._keep_attributes(kept, attributes, content)
-            rows = [*tree.rows(now), *self._kept_elements(kept)]
-            rows.sort(key=lambda row: (row["database_name"], row["element_path"], row["element_id"]))
-            if not rows:
+            hierarchy, hierarchy_content = _as_table(chain(tree.rows(now), self._kept_elements(kept)))
+            if not hierarchy.num_rows:
                 raise NoElementsError(self._nothing_found(server, databases))
-            hierarchy_version, hierarchy_content, hierarchy_changed = self._commit_hierarchy(rows, info)
+            hierarchy_changed = (
+                self._hierarchy.commit_info(CONTENT) != hierarchy_content or self._hierarchy.commit_info(SCOPE) != scope
+            )
+            hierarchy_version = (
+                self._hierarchy.replace(hierarchy, {**info, CONTENT: hierarchy_content})
+                if hierarchy_changed
+                else self._hierarchy.version
+            )
             attributes_changed = self._attributes.commit_info(CONTENT) != content.hexdigest()
             attributes_version = (
                 attributes.commit({**info, CONTENT: content.hexdigest()})
                 if attributes_changed
                 else self._attributes.version
             )
+        rows = hierarchy.select(_COMPARED).to_pylist()
+        rows.sort(key=lambda row: (row["database_name"], row["element_path"]))
         changes = changes_between(before.rows, rows)
         return AssetsReport(
             asset_server=server.name,
@@ -157,8 +177,10 @@ class _Refresh:
             elements=len(rows),
             attributes=self._attribute_count,
             tags=len(self._tag_webids),
-            levels=max(row["depth"] for row in rows),
-            elements_with_several_parents=sum(len(row["all_parent_ids"]) > 1 for row in rows),
+            levels=pc.max(hierarchy["depth"]).as_py(),
+            elements_with_several_parents=pc.sum(
+                pc.greater(pc.list_value_length(hierarchy["all_parent_ids"]), 1)
+            ).as_py(),
             changes=changes.counts,
             changed_elements=changes.examples,
             unreadable_elements=tuple(before.rows[element_id]["element_path"] for element_id in sorted(kept)),
@@ -173,7 +195,7 @@ class _Refresh:
             attributes_content=content.hexdigest(),
             attributes_changed=attributes_changed,
             tree=tree_excerpt(rows),
-            hierarchy_sample=pa.Table.from_batches([hierarchy_batch(rows[:_SAMPLE_ROWS])]),
+            hierarchy_sample=hierarchy.slice(0, _SAMPLE_ROWS),
             attributes_sample=pa.Table.from_batches([attributes_batch(self._attributes_sample)]),
         )
 
@@ -314,21 +336,16 @@ class _Refresh:
             rows = self._attributes.to_arrow(where=pc.field("element_id").isin(sorted(kept)))
             self._write_attributes(rows.to_pylist(), attributes, content)
 
-    def _commit_hierarchy(self, rows: list[Row], info: Mapping[str, str]) -> tuple[int, str, bool]:
-        """The table's version with these rows, their hash, and whether they were new."""
-        content = Fingerprint()
-        content.add(rows)
-        if _is_unchanged(self._hierarchy, content, info):
-            return self._hierarchy.version, content.hexdigest(), False
-        with self._hierarchy.next_snapshot() as hierarchy:
-            for first in range(0, len(rows), _ROWS_AT_ONCE):
-                hierarchy.write(hierarchy_batch(rows[first : first + _ROWS_AT_ONCE]))
-            version = hierarchy.commit({**info, CONTENT: content.hexdigest()})
-        return version, content.hexdigest(), True
 
-
-def _is_unchanged(table: SnapshotTable, content: Fingerprint, info: Mapping[str, str]) -> bool:
-    return table.commit_info(CONTENT) == content.hexdigest() and table.commit_info(SCOPE) == info[SCOPE]
+def _as_table(rows: Iterable[Row]) -> tuple[pa.Table, str]:
+    """Rows of pi_asset_hierarchy as Arrow, a few at a time, and their hash."""
+    content = Fingerprint()
+    batches = []
+    ahead = iter(rows)
+    while some := list(islice(ahead, _ROWS_AT_ONCE)):
+        content.add(some)
+        batches.append(hierarchy_batch(some))
+    return pa.Table.from_batches(batches, ASSET_HIERARCHY_SCHEMA), content.hexdigest()
 
 
 def _scope(settings: AssetFrameworkSettings, server: AssetServer) -> str:
