@@ -1,7 +1,7 @@
 """A PI Web API server that runs anywhere: for the demo, for tests through a real socket, for benchmarks.
 
-It holds a PI Data Archive (generated or read from files) and answers as AVEVA's server does, its traps
-included. `Simulator(...).serve()` runs it in this process, `spawned(...)` in one of its own.
+It holds a PI Data Archive (generated or read from files) with an AF server beside it, and answers as AVEVA's
+server does, its traps included. `Simulator(...).serve()` runs it in this process, `spawned(...)` in one of its own.
 """
 
 from pi_dagster.simulator.faults import Fault, FaultKind
