@@ -128,8 +128,8 @@ def test_when_refusals_end_as_many_as_the_site_allows_are_in_flight_again_and_ne
         with Transport(settings, retry=QUICK) as transport:
             ask(transport, 10)
             assert transport.traffic.in_flight_limit < 6
+            pi.running.requests.clear()
             ask(transport, 300)
-            assert transport.traffic.in_flight_limit == 6
         assert pi.running.requests.max_in_flight == 6
 
 
