@@ -172,3 +172,27 @@ def test_after_a_day_of_tails_a_partition_has_few_files_each_sorted_by_tag_then_
     for file in files:
         rows = pq.read_table(file, columns=["tag_webid", "timestamp"], partitioning=None)
         assert rows.equals(rows.sort_by([("tag_webid", "ascending"), ("timestamp", "ascending")]))
+
+
+def test_many_files_come_as_one_stream_in_the_order_of_the_key_however_few_rows_are_held(
+    table: TimeseriesTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pi_dagster.lake.sorted_rows._ROWS_OF_ALL_FILES", 12)
+    monkeypatch.setattr("pi_dagster.lake.sorted_rows._FEWEST_ROWS_OF_A_FILE", 2)
+    expected = []
+    for at in range(5):
+        events = [
+            Event(tag, hour(at) + minute * MINUTE, ordinal)
+            for tag in "abcde"[: 5 - at % 3]
+            for minute in range(0, 60, 7 + at)
+            for ordinal in range(1 + (minute == 0))
+        ]
+        replace(table, events, start=hour(at), end=hour(at + 1))
+        expected += events
+    names = ["tag_webid", "timestamp", "event_ordinal", "value"]
+    rows = [
+        Event(*row.values())
+        for batch in table.sorted_rows(partition_date=DAY, tag_group="boilers")
+        for row in batch.select(names).to_pylist()
+    ]
+    assert rows == sorted(expected, key=lambda event: (event.tag, event.instant, event.ordinal))
