@@ -7,6 +7,7 @@ own tests, are all in the fixture `daemon`.
 from __future__ import annotations
 
 import logging
+import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -100,8 +101,8 @@ def daemon(plant: FramedPlant, tmp_path: Path) -> Iterator[Daemon]:
     module = LoadableTargetOrigin(executable_path=sys.executable, module_name="pi_dagster.definitions")
     target = InProcessTestWorkspaceLoadTarget(InProcessCodeLocationOrigin(module, location_name="pi_dagster"))
     # Runs in this process would use the job of the test before, whose server is gone.
-    ReconstructableJob.get_definition.cache_clear()  # type: ignore[attr-defined]
-    ReconstructableJob.get_repository_definition.cache_clear()  # type: ignore[attr-defined]
+    ReconstructableJob.get_definition.cache_clear()
+    ReconstructableJob.get_repository_definition.cache_clear()
     home = tmp_path / "dagster"
     home.mkdir()
     with (
@@ -249,6 +250,23 @@ def test_a_day_that_is_being_loaded_is_not_asked_for_twice_and_not_forgotten(
     assert plant.rows() == plant.expected_rows()
 
 
+def test_a_sensor_that_is_lost_before_its_runs_begin_asks_for_them_again(plant: FramedPlant, daemon: Daemon) -> None:
+    """What a tick asked for is remembered nowhere, so nothing of it can be lost."""
+    frame = plant.frames.open("stop", start=at(1), template="Downtime")
+    repository = defs().get_repository_def()
+    cursor = None
+    for _ in range(2):
+        with dg.build_sensor_context(
+            daemon.instance, cursor=cursor, repository_def=repository, resources=repository.get_top_level_resources()
+        ) as context:
+            tick = repository.get_sensor_def(SENSOR).evaluate_tick(context)
+        cursor = tick.cursor
+        assert [request.tags["dagster/asset_partition_range_start"] for request in tick.run_requests or []] == [day(1)]
+    plant.frames.close(frame.id, at(1, 7))
+    assert daemon.tick() == [[day(1)]]
+    assert plant.rows() == plant.expected_rows()
+
+
 def test_a_day_that_somebody_loaded_by_hand_is_not_asked_for(plant: FramedPlant, daemon: Daemon) -> None:
     plant.frames.open("stop", start=at(1), template="Downtime")
     job = defs().get_repository_def().get_job("load_pi_event_frames")
@@ -261,6 +279,18 @@ def test_a_table_that_is_new_is_filled_again(plant: FramedPlant, daemon: Daemon)
     plant.frames.open("stop", start=at(1), template="Downtime")
     daemon.tick()
     plant.lake.rename(plant.lake.with_name("moved away"))
+    assert daemon.tick() == [[day(1)]]
+    assert plant.rows() == plant.expected_rows()
+
+
+def test_a_table_that_was_put_back_to_an_older_version_is_made_true_again(plant: FramedPlant, daemon: Daemon) -> None:
+    frame = plant.frames.open("stop", start=at(1), template="Downtime")
+    daemon.tick()
+    shutil.copytree(plant.lake, plant.lake.with_name("backup"))
+    plant.frames.close(frame.id, at(1, 7))
+    daemon.tick()
+    shutil.rmtree(plant.lake)
+    plant.lake.with_name("backup").rename(plant.lake)
     assert daemon.tick() == [[day(1)]]
     assert plant.rows() == plant.expected_rows()
 

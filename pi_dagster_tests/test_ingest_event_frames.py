@@ -14,7 +14,7 @@ from pi_dagster.ingest.frame_rows import compare, digests_by_day, frame_content
 from pi_dagster.ingest.report import FramesReport
 from pi_dagster.ingest.source import open_source
 from pi_dagster.lake import EventFramesTable, Lake
-from pi_dagster.piwebapi.asset_framework import AssetsNotFoundError
+from pi_dagster.piwebapi.errors import AssetsNotFoundError
 from pi_dagster.simulator import Fault, FaultKind
 from pi_dagster.site import Site
 from pi_dagster_tests.framed_plant import FramedPlant, at, day, framed_plant

@@ -12,7 +12,13 @@ from datetime import datetime
 import dagster as dg
 import pyarrow as pa
 
-from pi_dagster.automation.frame_days import FRAMES, FRAMES_DIGEST, FRAMES_TABLE_ID, OPEN_FRAMES_DIGEST
+from pi_dagster.automation.frame_days import (
+    FRAMES,
+    FRAMES_DIGEST,
+    FRAMES_TABLE_ID,
+    FRAMES_TABLE_VERSION,
+    OPEN_FRAMES_DIGEST,
+)
 from pi_dagster.automation.partitions import (
     COMPLETE,
     FAILED_TAGS,
@@ -177,7 +183,7 @@ def frames_metadata(report: FramesReport) -> Metadata:
         **_traffic(report.traffic),
         "lake/changed": dg.MetadataValue.bool(report.changed),
         FRAMES_TABLE_ID: dg.MetadataValue.text(report.table_id),
-        "lake/table_version": dg.MetadataValue.int(report.table_version),
+        FRAMES_TABLE_VERSION: dg.MetadataValue.int(report.table_version),
         "lake/files": dg.MetadataValue.int(report.files),
         "lake/file_bytes": dg.MetadataValue.int(report.file_bytes),
     }

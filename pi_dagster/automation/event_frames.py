@@ -13,6 +13,7 @@ from pi_dagster.assets.failures import errors_told_plainly
 from pi_dagster.automation.frame_days import (
     LoadedDay,
     LoadedDays,
+    PresentTable,
     day_range_tags,
     days_between,
     days_of_run,
@@ -68,8 +69,8 @@ def build_event_frame_sensor(
         # Before anything is listed: a run that ends while it is would have loaded what the list does not show yet.
         under_way = _days_under_way(instance, event_frames.key)
         with errors_told_plainly():
-            table_id = _table_id(resources.lake(context).open())
-            loaded = loaded_days.read(instance, lookback, table_id=table_id)
+            table = _present_table(resources.lake(context).open())
+            loaded = loaded_days.read(instance, lookback, table=table)
             look = plan_look(site, Turn.parse(context.cursor), today=today, loaded=loaded)
             with resources.server(context).open(patience_seconds=REQUEST_PATIENCE_SECONDS) as source:
                 databases = event_frame_databases(site, source)
@@ -82,7 +83,7 @@ def build_event_frame_sensor(
                     look, frames=partial(in_time, only_open=False), open_frames=partial(in_time, only_open=True)
                 )
                 requests = source.traffic.requests
-        loaded = loaded_days.read(instance, {*lookback, *listing.still_open}, table_id=table_id)
+        loaded = loaded_days.read(instance, {*lookback, *listing.still_open}, table=table)
         differing = listing.differing_days(look, loaded)
         wanted = differing - under_way - _days_that_failed(instance, event_frames.key, loaded)
         seen = (
@@ -155,12 +156,13 @@ def _until(deadline: float, frames: Iterable[EventFrame]) -> Iterator[EventFrame
         yield frame
 
 
-def _table_id(lake: Lake) -> str | None:
-    """The id of the present table; None when there is none, so that nothing counts as loaded."""
+def _present_table(lake: Lake) -> PresentTable | None:
+    """The table as it is; None when there is none, so that nothing counts as loaded."""
     try:
-        return str(EventFramesTable.open(lake, create=False).snapshot().metadata().id)
+        snapshot = EventFramesTable.open(lake, create=False).snapshot()
     except TableMissingError:
         return None
+    return PresentTable(str(snapshot.metadata().id), snapshot.version())
 
 
 def _days_under_way(instance: dg.DagsterInstance, asset: dg.AssetKey) -> set[date]:

@@ -24,7 +24,8 @@ FRAMES = "dagster/partition_row_count"
 """Metadata of a materialization: how many frames the day has."""
 
 FRAMES_TABLE_ID = "lake/table_id"
-"""Metadata of a materialization: the id of the Delta table it went to."""
+FRAMES_TABLE_VERSION = "lake/table_version"
+"""Metadata of a materialization: the id of the Delta table it went to, and the version that holds it."""
 
 _ALL_DAYS_SECONDS = 3600.0
 
@@ -80,6 +81,27 @@ class LoadedDay:
     at: float
 
 
+@dataclass(frozen=True)
+class PresentTable:
+    """The Delta table as it is now."""
+
+    id: str
+    version: int
+
+
+@dataclass(frozen=True)
+class _Materialization:
+    loaded: LoadedDay
+    table_id: object
+    table_version: object
+
+    def is_in(self, table: PresentTable | None) -> bool:
+        """False when the table is another one now, or was put back to an older version."""
+        if table is None or self.table_id != table.id:
+            return False
+        return isinstance(self.table_version, int) and self.table_version <= table.version
+
+
 class LoadedDays:
     """What Dagster's record tells of the days of pi_event_frames.
 
@@ -92,23 +114,23 @@ class LoadedDays:
 
     def __init__(self, asset: dg.AssetKey) -> None:
         self._asset = asset
-        self._by_event: dict[int, tuple[str | None, LoadedDay]] = {}
+        self._by_event: dict[int, _Materialization] = {}
         self._latest: dict[date, int] = {}
         self._asked: set[date] = set()
         """Days that were asked for once: a frame that is open on a day may close before the day is loaded."""
         self._looked_at_all: float | None = None
 
     def read(
-        self, instance: dg.DagsterInstance, days: Collection[date], *, table_id: str | None
+        self, instance: dg.DagsterInstance, days: Collection[date], *, table: PresentTable | None
     ) -> Mapping[date, LoadedDay]:
         """The days that are loaded: those of `days`, and all with open frames.
 
-        A materialization into another table than the present one does not count.
+        A materialization that the present table does not hold does not count.
 
         Args:
             instance: Dagster's record.
             days: the days to look up.
-            table_id: of the present table; None when there is none.
+            table: the present table; None when there is none.
         """
         now = time.monotonic()
         look_at_all = self._looked_at_all is None or now - self._looked_at_all > _ALL_DAYS_SECONDS
@@ -124,12 +146,15 @@ class LoadedDays:
             self._latest.pop(date.fromisoformat(key), None)
         self._latest.update({date.fromisoformat(key): event for key, event in latest.items()})
         self._learn(instance)
-        known = ((day, self._by_event.get(event)) for day, event in self._latest.items())
-        return {day: entry[1] for day, entry in known if entry is not None and entry[0] == table_id}
+        return {day: known.loaded for day, known in self._known() if known.is_in(table)}
+
+    def _known(self) -> Iterator[tuple[date, _Materialization]]:
+        for day, event in self._latest.items():
+            if event in self._by_event:
+                yield day, self._by_event[event]
 
     def _days_with_open_frames(self) -> set[date]:
-        known = ((day, self._by_event.get(event)) for day, event in self._latest.items())
-        return {day for day, entry in known if entry and entry[1].digest and entry[1].digest.open_frames}
+        return {day for day, known in self._known() if known.loaded.digest and known.loaded.digest.open_frames}
 
     def _learn(self, instance: dg.DagsterInstance) -> None:
         latest = set(self._latest.values())
@@ -147,11 +172,11 @@ class LoadedDays:
                 if FRAMES_DIGEST in told and OPEN_FRAMES_DIGEST in told
                 else None
             )
-            table_id = str(told[FRAMES_TABLE_ID]) if FRAMES_TABLE_ID in told else None
             frames = told.get(FRAMES)
-            self._by_event[record.storage_id] = (
-                table_id,
+            self._by_event[record.storage_id] = _Materialization(
                 LoadedDay(digest, frames if isinstance(frames, int) else 0, record.timestamp),
+                told.get(FRAMES_TABLE_ID),
+                told.get(FRAMES_TABLE_VERSION),
             )
 
 
