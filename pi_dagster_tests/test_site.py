@@ -105,6 +105,22 @@ def test_a_wrong_setting_of_the_asset_framework_is_refused(setting: str, wrong: 
     assert f"asset_framework.{setting}" in refusal(asset_framework={setting: wrong})
 
 
+@pytest.mark.parametrize(
+    ("setting", "wrong"),
+    [
+        ("lookback_days", 0),
+        ("lookback_days", 1000),
+        ("sensor_interval_seconds", 1),
+        ("page_size", 1),
+        ("page_size", 200_000),
+        ("templates", []),
+        ("lookback", 7),
+    ],
+)
+def test_a_wrong_setting_of_event_frames_is_refused(setting: str, wrong: object) -> None:
+    assert f"event_frames.{setting}" in refusal(event_frames={setting: wrong})
+
+
 @pytest.mark.parametrize("path", ["Enterprise", "", "/", "//x"])
 def test_an_element_path_that_does_not_begin_at_the_first_level_is_refused(path: str) -> None:
     assert "tag_groups.0.element_path" in refusal(tag_groups=[{"name": "a", "element_path": path}])
@@ -136,6 +152,7 @@ def test_shards_are_numbered_in_a_fixed_width_so_that_they_sort() -> None:
 def test_a_schedule_that_is_not_cron_is_refused(cron: str) -> None:
     assert "is not a cron expression" in refusal(schedules={"timeseries": cron})
     assert "is not a cron expression" in refusal(schedules={"assets": cron})
+    assert "is not a cron expression" in refusal(schedules={"event_frames": cron})
 
 
 @pytest.mark.parametrize(
