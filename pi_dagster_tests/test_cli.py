@@ -104,6 +104,20 @@ def test_check_as_json_holds_the_facts_and_leaves_remarks_to_stderr(site_file: P
     assert facts["problems"] == []
 
 
+def test_check_tells_when_the_asset_framework_of_the_site_is_not_there(site_file: Path) -> None:
+    site_file.write_text(site_file.read_text() + "  asset_framework: {databases: [Plant, South]}\n")
+    result = pi_dagster("check", "--site", site_file)
+    assert result.exit_code == 2
+    assert "shows this login no database South (it shows: Plant)" in " ".join(result.stderr.split())
+
+
+def test_tags_of_a_group_by_assets_ask_for_the_assets_first(site_file: Path) -> None:
+    site_file.write_text(site_file.read_text().replace("tag_filter: BLR*", "af_template: Boiler"))
+    result = pi_dagster("tags", "--site", site_file)
+    assert "materialize pi_asset_hierarchy first" in " ".join(result.stderr.split())
+    assert result.exit_code == 2
+
+
 def test_check_leaves_no_table_and_no_file_in_the_lake(site_file: Path, tmp_path: Path) -> None:
     pi_dagster("check", "--site", site_file)
     assert list((tmp_path / "lake").iterdir()) == []

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ from pi_dagster.simulator.faults import Fault, FaultKind
 from pi_dagster.simulator.generator import GeneratedBase
 from pi_dagster.simulator.points import Point
 from pi_dagster.site import AssetFrameworkSettings, LakeSettings, ServerSettings, Site, TagGroup
-from pi_dagster.webid import object_webid
+from pi_dagster.webid import WebId, WebIdType, object_webid
 from pi_dagster_tests.asset_truth import expected_attributes, expected_elements
 
 TAGS = ("PMP01.FLOW", "PMP01.SPEED", "PMP02.FLOW", "Näme & so/100%")
@@ -405,6 +406,46 @@ def test_an_element_deleted_while_af_is_read_is_gone(plant: Plant, monkeypatch: 
     report = refresh_while(plant, lambda: plant.tree.delete(tank), monkeypatch)
     plant.assert_equal()
     assert report.changes["removed"] == 1
+
+
+@pytest.mark.parametrize("form", ["nothing", "PathOnly", "Full"])
+def test_tags_are_found_whatever_form_the_link_to_the_point_has(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    """Older servers need not write links in the form that was asked for."""
+    names = {point.id: point.name for point in plant.archive.points()}
+
+    def rewritten(link: re.Match[bytes]) -> bytes:
+        if form == "nothing":
+            return b'"Point":""'
+        web_id = WebId.parse(link.group(1).decode())
+        full = replace(web_id, type=WebIdType.FULL, path=rf"{plant.archive.server_name}\{names[int(web_id.ids[1])]}")
+        return b'"Point":"http://pi/piwebapi/points/' + full.as_type(WebIdType(form)).encode().encode() + b'"'
+
+    site = plant.site.model_copy(update={"asset_framework": AssetFrameworkSettings()})
+    with open_source(site.server) as source:
+        batch = source.transport.batch
+
+        def with_other_links(calls: Any, parse: Callable[[bytes], Any]) -> Any:
+            return batch(calls, lambda body: parse(re.sub(rb'"Point":"[^"]*/([^"/]+)"', rewritten, body)))
+
+        monkeypatch.setattr(source.transport, "batch", with_other_links)
+        refresh_assets(site, source, Lake(site.lake.uri), run_id="test")
+    plant.assert_equal()
+    assert sum(row["tag_webid"] is not None for row in plant.attributes().values()) == 4
+
+
+def test_an_element_of_more_attributes_than_a_page_holds_is_read_whole(plant: Plant) -> None:
+    many = tuple(AttributeTemplate(name=f"A{number}", value=float(number)) for number in range(2300))
+    plant.tree.add("Analyser", attributes=many)
+    plant.refresh()
+    plant.assert_equal()
+
+
+def test_a_batch_that_is_too_large_for_the_server_is_cut(plant: Plant) -> None:
+    plant.running.faults.add(Fault(kind=FaultKind.STATUS, status=413, route="batch", count=2))
+    plant.refresh()
+    plant.assert_equal()
 
 
 def test_trouble_that_passes_changes_nothing(plant: Plant) -> None:

@@ -40,6 +40,9 @@ _GONE = (403, 404)
 _TAG = re.compile(r"^\\\\(?:PIServers\[)?([^\\?;|\]]+)\]?(?:\?[^\\;|]*)?\\([^?;|]+)", re.IGNORECASE)
 r"""`\\SERVER?guid\TAG?id;options`; the ids may be left away."""
 
+_SUBSTITUTED = re.compile("%[^%]+%")
+"""A parameter such as `%Element%`, which only AF can fill in."""
+
 
 class _Links(msgspec.Struct, frozen=True, gc=False):
     Point: str | None = None
@@ -312,7 +315,7 @@ class ElementDetailsReader:
                 named = _TAG.match(attribute.config_string or "")
                 if linked is not None:
                     one.tag_webids[attribute.web_id] = linked
-                elif named is not None and "%" not in named.group():
+                elif named is not None and not _SUBSTITUTED.search(named.group()):
                     by_name.append((one, attribute, rf"\\{named.group(1)}\{named.group(2)}"))
         self._links_points = self._links_points or any(one.tag_webids for one in details)
         if self._links_points or not by_name:
