@@ -177,8 +177,8 @@ def test_after_a_day_of_tails_a_partition_has_few_files_each_sorted_by_tag_then_
 def test_many_files_come_as_one_stream_in_the_order_of_the_key_however_few_rows_are_held(
     table: TimeseriesTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pi_dagster.lake.sorted_rows._ROWS_OF_ALL_FILES", 12)
-    monkeypatch.setattr("pi_dagster.lake.sorted_rows._FEWEST_ROWS_OF_A_FILE", 2)
+    monkeypatch.setattr("pi_dagster.lake.sorted_rows._ROWS_OF_ALL_FILES", 15)
+    monkeypatch.setattr("pi_dagster.lake.sorted_rows._FEWEST_ROWS_OF_A_FILE", 3)
     expected = []
     for at in range(5):
         events = [
