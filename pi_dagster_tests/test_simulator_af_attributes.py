@@ -148,6 +148,8 @@ def test_a_search_of_elements_attributes_finds_those_of_the_whole_hierarchy(plan
 def test_a_search_of_elements_attributes_is_filtered_by_both(plant: Assets) -> None:
     path = f"elements/{element_web_id(plant.unit_a)}/elementattributes"
     assert plant.names(path, elementTemplate="Pump", attributeType="Single") == ["Flow"]
+    assert plant.names(path, attributeNameFilter="High*") == []
+    assert plant.names(path, attributeNameFilter="High*", searchFullHierarchy=True) == ["High Limit", "High Limit"]
     assert plant.names(path, elementNameFilter="V*", attributeNameFilter="G*") == ["Gone"]
     assert plant.names(path, elementCategory="Rotating", attributeCategory="Nameplate") == ["Serial Number"]
     assert plant.get(path, attributeCategory="Nope").status_code == 400

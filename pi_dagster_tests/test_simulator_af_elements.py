@@ -108,14 +108,16 @@ def test_elements_come_by_name_unless_asked_otherwise(plant: Assets) -> None:
     assert plant.get(f"{plant.database}/elements", sortField="Colour").status_code == 400
 
 
-def test_pages_together_are_the_whole_and_the_last_has_no_next(plant: Assets) -> None:
-    url: str | None = f"{plant.running.url}/{plant.database}/elements?searchFullHierarchy=true&maxCount=2"
-    names = []
+@pytest.mark.parametrize("count", [2, 3])
+def test_pages_together_are_the_whole_and_the_last_has_no_next(plant: Assets, count: int) -> None:
+    url: str | None = f"{plant.running.url}/{plant.database}/elements?searchFullHierarchy=true&maxCount={count}"
+    pages = []
     while url:
         body = plant.session.get(url, timeout=10).json()
-        names += [item["Name"] for item in body["Items"]]
+        pages.append([item["Name"] for item in body["Items"]])
         url = body["Links"].get("Next")
-    assert names == plant.elements()
+    assert [name for page in pages for name in page] == plant.elements()
+    assert all(pages)
     assert plant.elements(startIndex=100) == []
 
 
