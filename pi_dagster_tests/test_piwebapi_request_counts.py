@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pi_dagster.piwebapi.errors import TooManyEqualTimesError
 from pi_dagster_tests.model_server import DAY_US, ModelReader, least_possible
 
 Instants = np.ndarray
@@ -115,3 +116,12 @@ def test_any_plant_is_read_whole_with_a_bounded_number_of_requests(
     bound = 4 * least_possible(reader.events(), most_items) + 5 * len(instants)
     assert requests_for(reader) <= bound
     assert requests_for(reader, day=1) <= bound
+
+
+def test_a_tag_with_more_events_at_one_instant_than_a_request_may_return_fails_alone() -> None:
+    reader = ModelReader(plant(steady(10), np.full(3001, DAY_US // 2), steady(10)), max_items_per_call=3000)
+    reading = reader.read_day()
+    assert sum(table.num_rows for table in reading) == 20
+    assert {web_id: type(error) for web_id, error in reading.failures.items()} == {
+        list(reader.instants)[1]: TooManyEqualTimesError
+    }

@@ -1,11 +1,13 @@
-"""Events of many streams as one Arrow table in a given order: pieces of answers put together without copying rows.
+"""Events of many streams as Arrow tables in the order of stream, then time, whatever order they were answered in.
 
-What is done with a table costs the same for few events, so small answers are put together to larger ones.
+Rows are not copied before a table is made, and small answers are put together: what is done with a table costs the
+same for few events.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
 
 import numpy as np
 import pyarrow as pa
@@ -21,41 +23,67 @@ RECORDED_SCHEMA = pa.schema([pa.field("tag_webid", NAMES, nullable=False), *EVEN
 """What a reading yields; timestamps in UTC, microseconds."""
 
 
-class TableBuilder:
-    """Collects events in the order in which they are to come, until they are worth a table."""
+class EventsInOrder:
+    """Holds events until all that come before them have been passed on.
 
-    def __init__(self) -> None:
-        self._pieces: list[tuple[str, StreamEvents]] = []
-        self._count = 0
+    Args:
+        web_ids: the streams in their order.
+        dropped: WebIDs whose events are not passed on; may grow meanwhile.
+    """
 
-    def add(self, web_id: str, events: StreamEvents) -> None:
-        """Add events of one stream behind those that are there."""
-        if events.rows:
-            self._pieces.append((web_id, events))
-            self._count += events.rows
+    def __init__(self, web_ids: Iterable[str], dropped: Collection[str]) -> None:
+        self._web_ids = list(web_ids)
+        self._dropped = dropped
+        self._position = 0
+        self._held: dict[str, list[tuple[int, StreamEvents]]] = {}
+        self._ready: list[tuple[str, StreamEvents]] = []
+        self._ready_rows = 0
 
-    @property
-    def is_large(self) -> bool:
-        """Whether there are enough events for a table."""
-        return self._count >= _EVENTS_PER_TABLE
+    def hold(self, start_us: int, pieces: Mapping[str, StreamEvents]) -> None:
+        """Take events of some streams, by WebID, from a stretch of time that begins at `start_us`."""
+        for web_id, events in pieces.items():
+            if events.rows:
+                self._held.setdefault(web_id, []).append((start_us, events))
 
-    def flush(self) -> Iterator[pa.Table]:
-        """One table of RECORDED_SCHEMA with all events, or none where there are no events; starts anew."""
-        if not self._pieces:
+    def release(self, until: tuple[int, int] | None) -> Iterator[pa.Table]:
+        """Tables of RECORDED_SCHEMA with what comes before a stream's position and an instant.
+
+        Args:
+            until: from where on something may still be missing; None when all events are here.
+        """
+        position, start_us = until or (len(self._web_ids), 0)
+        while self._position < position:
+            self._pass_on(self._web_ids[self._position], None)
+            self._position += 1
+            if self._ready_rows >= _EVENTS_PER_TABLE:
+                yield self._table()
+        if until is not None:
+            self._pass_on(self._web_ids[position], start_us)
+        if self._ready_rows >= _EVENTS_PER_TABLE or (until is None and self._ready):
+            yield self._table()
+
+    def _pass_on(self, web_id: str, before_us: int | None) -> None:
+        held = self._held.pop(web_id, None)
+        if held is None or web_id in self._dropped:
             return
-        pieces, self._pieces, self._count = self._pieces, [], 0
+        held.sort(key=itemgetter(0))
+        for start_us, events in held:
+            if before_us is None or start_us < before_us:
+                self._ready.append((web_id, events))
+                self._ready_rows += events.rows
+            else:
+                self._held.setdefault(web_id, []).append((start_us, events))
+
+    def _table(self) -> pa.Table:
+        pieces, self._ready, self._ready_rows = self._ready, [], 0
         codes: dict[str, int] = {}
         units: dict[str, int] = {}
         tag_codes = [codes.setdefault(web_id, len(codes)) for web_id, _ in pieces]
         unit_codes = [units.setdefault(events.units, len(units)) for _, events in pieces]
         counts = [events.rows for _, events in pieces]
         table = pa.concat_tables(_slices([events for _, events in pieces]))
-        yield pa.Table.from_arrays(
-            [
-                _repeated(tag_codes, counts, list(codes)),
-                *table.columns,
-                _repeated(unit_codes, counts, list(units)),
-            ],
+        return pa.Table.from_arrays(
+            [_repeated(tag_codes, counts, list(codes)), *table.columns, _repeated(unit_codes, counts, list(units))],
             schema=RECORDED_SCHEMA,
         )
 

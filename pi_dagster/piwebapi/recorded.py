@@ -15,7 +15,6 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from itertools import takewhile
-from operator import itemgetter
 
 import pyarrow as pa
 
@@ -30,7 +29,7 @@ from pi_dagster.piwebapi.errors import (
     StreamMissingError,
     TooManyEqualTimesError,
 )
-from pi_dagster.piwebapi.event_tables import TableBuilder
+from pi_dagster.piwebapi.event_tables import EventsInOrder
 from pi_dagster.piwebapi.paging import turn_page
 from pi_dagster.piwebapi.planning import Density, Request, RequestLimits, plan_requests
 from pi_dagster.piwebapi.transport import Transport
@@ -39,6 +38,7 @@ from pi_dagster.site import ServerSettings
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MICROSECOND = timedelta(microseconds=1)
 _SHORTEST_SLICE_US = 60_000_000
+_LOOKED_BACK = 4
 _FAILURES_BEFORE_ANY_SUCCESS = 10
 _FAILURES_IN_A_ROW = 100
 _TIMEOUTS_IN_A_ROW = 8
@@ -116,7 +116,7 @@ class RecordedReader:
 
         def run_ahead(free: int) -> None:
             for reading in prepared:
-                free -= reading.send(free)
+                free -= reading.send(max(0, free))
             while free > 0 and len(prepared) < self.depth and (window := next(remaining, None)) is not None:
                 prepared.append(RecordedReading(self, window, run_ahead))
                 free -= prepared[-1].send(free)
@@ -169,8 +169,13 @@ class RecordedReading:
             self._plan(dict.fromkeys(self._names, start_us), end_us, reader.densities)
 
     def send(self, most: int) -> int:
-        """Send those of the first `most` requests that are not on their way yet; returns how many of them there are."""
-        first = self._steps[:most]
+        """Send those of the first `most` requests that are not on their way yet; returns how many answers are held.
+
+        Requests for what was cut push others back whose answers are here already. Fewer are sent then, so that not
+        too much is held, but never none of this reading's, or it would wait for itself.
+        """
+        pushed_back = sum(step.future is not None for step in self._steps[most : _LOOKED_BACK * most])
+        first = self._steps[: max(min(1, most), most - pushed_back // 2)]
         for step in first:
             if step.future is None and step.pieces is None:
                 wanted = tuple(web_id for web_id in step.request.web_ids if web_id not in self.failures)
@@ -179,7 +184,7 @@ class RecordedReading:
                     step.future = self._reader.submit(step.request)
                 else:
                     step.pieces = {}
-        return len(first)
+        return len(first) + pushed_back
 
     def give_up(self) -> None:
         """Send nothing any more; what is left cannot be iterated."""
@@ -196,7 +201,7 @@ class RecordedReading:
             PIWebAPIError: the server as a whole cannot be read from.
             RuntimeError: the next reading was asked for before this one was at its end.
         """
-        events = _InOrder(self._names, self.failures)
+        events = EventsInOrder(self._names, self.failures)
         depth = self._reader.depth
         try:
             while self._steps or self._is_given_up:
@@ -206,7 +211,7 @@ class RecordedReading:
                 self._use_answers()
                 used = list(takewhile(lambda step: step.pieces is not None, self._steps))
                 for step in used:
-                    events.hold(step)
+                    events.hold(step.request.start_us, step.pieces or {})
                 del self._steps[: len(used)]
                 yield from events.release(self._steps[0].key if self._steps else None)
             self._run_ahead(depth)
@@ -244,7 +249,7 @@ class RecordedReading:
             step.pieces = {}
             return
         try:
-            answer = future.result()
+            step.pieces = self._pieces(request, future.result())
         except PIWebAPIError as error:
             self._blame(error)
             if smaller := _cut_in_half(request, error):
@@ -257,7 +262,6 @@ class RecordedReading:
         else:
             self._failures_in_a_row = self._timeouts_in_a_row = 0
             self._has_read_something = True
-            step.pieces = self._pieces(request, answer)
 
     def _pieces(self, request: Request, answer: Answer) -> dict[str, StreamEvents]:
         """The events of `answer` that can be kept, by WebID; what it lacks is queued."""
@@ -334,48 +338,6 @@ class _Step:
 
 def _key(step: _Step) -> tuple[int, int]:
     return step.key
-
-
-class _InOrder:
-    """Holds events until all that come before them, in the order of stream, then time, have been passed on."""
-
-    def __init__(self, web_ids: Iterable[str], failures: Mapping[str, PIWebAPIError]) -> None:
-        self._web_ids = list(web_ids)
-        self._failures = failures
-        self._position = 0
-        self._held: dict[str, list[tuple[int, StreamEvents]]] = {}
-        self._builder = TableBuilder()
-
-    def hold(self, step: _Step) -> None:
-        """Take the events of a step that was used."""
-        start_us = step.request.start_us
-        for web_id, events in (step.pieces or {}).items():
-            if events.rows:
-                self._held.setdefault(web_id, []).append((start_us, events))
-
-    def release(self, until: tuple[int, int] | None) -> Iterator[pa.Table]:
-        """Pass on what comes before the position and instant of the next step; everything where there is none."""
-        position, start_us = until or (len(self._web_ids), 0)
-        while self._position < position:
-            yield from self._pass_on(self._web_ids[self._position], None)
-            self._position += 1
-        if until is None:
-            yield from self._builder.flush()
-        else:
-            yield from self._pass_on(self._web_ids[position], start_us)
-
-    def _pass_on(self, web_id: str, before_us: int | None) -> Iterator[pa.Table]:
-        held = self._held.pop(web_id, None)
-        if held is None or web_id in self._failures:
-            return
-        held.sort(key=itemgetter(0))
-        for start_us, events in held:
-            if before_us is None or start_us < before_us:
-                self._builder.add(web_id, events)
-            else:
-                self._held.setdefault(web_id, []).append((start_us, events))
-        if self._builder.is_large:
-            yield from self._builder.flush()
 
 
 def _cut_in_half(request: Request, error: PIWebAPIError) -> list[Request]:
