@@ -24,7 +24,8 @@ from pi_dagster.ingest.timeseries import partitions_in_turn
 from pi_dagster.lake import Lake
 from pi_dagster.site import Site
 
-GROUPS, TAGS = 16, 160
+TAGS = 160
+GROUPS = {Scale.SMOKE: 2, Scale.QUICK: 16, Scale.FULL: 16}
 FIRST_DAY = DAY - timedelta(days=80)
 """Long before the first event of the plant."""
 DAYS_A_RUN = 2
@@ -40,12 +41,12 @@ def run(scale: Scale) -> Section:
         tempfile.TemporaryDirectory() as folder,
         own_process() as call,
     ):
-        measured = call(measure, simulator.url, folder, DAYS[scale] // DAYS_A_RUN)
+        measured = call(measure, simulator.url, folder, DAYS[scale] // DAYS_A_RUN, GROUPS[scale])
     shares = {
         name: [(a - b) * 1e3 for a, b in zip(measured[name], measured["without Dagster"], strict=True)]
         for name in (IN_A_RUN, BETWEEN_COMMITS)
     }
-    partitions = DAYS[scale] * GROUPS
+    partitions = DAYS[scale] * GROUPS[scale]
     figures = {name: Figure.of([value * 1e3 for value in rounds]) for name, rounds in measured.items()}
     return Section(
         title="Orchestration: Dagster's share of a backfill",
@@ -80,16 +81,16 @@ def run(scale: Scale) -> Section:
             )
         ],
         notes=[
-            f"A run takes {DAYS_A_RUN * GROUPS} partitions, in this process; in production a process is started for "
+            f"A run takes {DAYS_A_RUN * GROUPS[scale]} partitions, in this process; in production a process is started for "
             "each run, which costs some seconds more. The instance keeps its log in SQLite."
         ],
         facts={name: figure.median for name, figure in figures.items()},
     )
 
 
-def measure(url: str, folder: str, rounds: int) -> dict[str, list[float]]:
+def measure(url: str, folder: str, rounds: int, groups: int) -> dict[str, list[float]]:
     """Seconds of a partition with Dagster and without, and of the start of a run, in each round."""
-    settings = {"shards": GROUPS, "start_date": FIRST_DAY}
+    settings = {"shards": groups, "start_date": FIRST_DAY}
     plain, orchestrated = (benchmark_site(url, f"{folder}/{name}", **settings) for name in ("plain", "dagster"))
     list_tags(plain)
     home = Path(folder) / "home"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from benchmarks import catalogue, sustained
 from benchmarks.__main__ import app
 from benchmarks.machine import this_machine
 from benchmarks.plot import draw, draw_runs
-from benchmarks.report import as_json, markdown
+from benchmarks.report import as_json, markdown, write_markdown
 from benchmarks.results import Figure, Scale, Section, at_least, at_most
 
 MEASURED = [name for name in catalogue.NAMES if name != catalogue.PROJECTION]
@@ -49,7 +50,7 @@ def test_the_plot_is_drawn_from_what_was_found(sections: Mapping[str, Section], 
 
 def test_runs_of_the_tail_are_watched_and_drawn(tmp_path: Path) -> None:
     runs = sustained.measure(tags=20, seconds=0)
-    section = sustained.report([*runs, *runs], tags=20)
+    section = sustained.report([*runs, replace(runs[-1], minute=1.0)], tags=20)
     assert {row.what.partition(":")[0] for row in section.rows} == {
         "time of a run",
         "memory after a run",
@@ -67,6 +68,13 @@ def test_the_median_is_held_against_the_target() -> None:
     figure = Figure(median=1.2, low=0.5, high=9)
     assert at_least(1.15).is_met(figure)
     assert not at_most(1.15).is_met(figure)
+
+
+def test_a_page_with_marks_keeps_what_is_outside_them(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- begin figures -->\nold\n<!-- end figures -->\nafter\n")
+    write_markdown(page, "new\n", part="figures")
+    assert page.read_text() == "before\n<!-- begin figures -->\n\nnew\n\n<!-- end figures -->\nafter\n"
 
 
 def test_an_unknown_benchmark_is_refused_with_the_names_of_those_there_are() -> None:
