@@ -58,8 +58,8 @@ def run(scale: Scale) -> Section:
             Row(
                 f"{what}: rate of the run / the pipeline's steady rate at 0 ms without Dagster",
                 Figure.ratio(rates, [load.rate for load in loads]),
-                measured=f"run of {SHARDS[scale]} partitions {seconds.median:.1f} s, {Figure.of(rates).median / 1e6:.2f} M "
-                f"rows/s; steady {Figure.of([load.rate for load in loads]).median / 1e6:.2f} M rows/s",
+                measured=f"run of {SHARDS[scale]} partitions {seconds.median:.1f} s, "
+                f"{Figure.of(rates).median / 1e6:.2f} M rows/s; steady {Figure.of([load.rate for load in loads]).median / 1e6:.2f} M rows/s",
                 target=at_least(0.6),
             ),
             Row(f"{what}: peak RSS with Dagster", peak, unit="MB", target=at_most(700)),

@@ -81,8 +81,8 @@ def run(scale: Scale) -> Section:
             )
         ],
         notes=[
-            f"A run takes {DAYS_A_RUN * GROUPS[scale]} partitions, in this process; in production a process is started for "
-            "each run, which costs some seconds more. The instance keeps its log in SQLite."
+            f"A run takes {DAYS_A_RUN * GROUPS[scale]} partitions, in this process; in production a process is started "
+            "for each run, which costs some seconds more. The instance keeps its log in SQLite."
         ],
         facts={name: figure.median for name, figure in figures.items()},
     )
