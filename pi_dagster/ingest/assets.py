@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from itertools import chain, islice
@@ -80,8 +80,11 @@ def refresh_assets(site: Site, source: PIWebAPISource, lake: Lake, *, run_id: st
     """
     if site.asset_framework is None:
         raise ValueError("AF is switched off in this site")
-    with ThreadPoolExecutor(site.server.max_requests_in_flight, thread_name_prefix="af") as pool:
-        return _Refresh(site, site.asset_framework, source, lake, pool, run_id=run_id).run()
+    with (
+        ThreadPoolExecutor(site.server.max_requests_in_flight, thread_name_prefix="af") as pool,
+        ThreadPoolExecutor(1, thread_name_prefix="af-types") as aside,
+    ):
+        return _Refresh(site, site.asset_framework, source, lake, pool, aside, run_id=run_id).run()
 
 
 @dataclass(frozen=True)
@@ -101,10 +104,13 @@ class _Refresh:
         source: PIWebAPISource,
         lake: Lake,
         pool: Executor,
+        aside: Executor,
         *,
         run_id: str,
     ) -> None:
         self._site = site
+        self._aside = aside
+        self._types: list[Future[dict[str, str]]] = []
         self._settings = settings
         self._source = source
         self._run_id = run_id
@@ -151,6 +157,8 @@ class _Refresh:
             kept |= _branches(missing, {one for one, row in missing.items() if row["parent_id"] in hidden_below})
             kept -= tree.elements.keys()
             self._keep_attributes(kept, attributes, content)
+            for types in self._types:
+                tree.types |= types.result()
             hierarchy, hierarchy_content = _as_table(chain(tree.rows(now), self._kept_elements(kept)))
             if not hierarchy.num_rows:
                 raise NoElementsError(self._nothing_found(server, databases))
@@ -220,10 +228,9 @@ class _Refresh:
         tree = FoundTree(server.name)
         unknown: list[Mapping[str, str]] = []
         for database in databases:
-            with ThreadPoolExecutor(1, thread_name_prefix="af-types") as aside:
-                types = aside.submit(self._search.types, database)
-                found = self._search.find(database, self._wanted)
-                tree.types |= types.result()
+            found = self._search.find(database, self._wanted)
+            # Needed only for the rows in the end, so they are looked for while the attributes are read.
+            self._types.append(self._aside.submit(self._search.types, database))
             unknown.append(found.unknown)
             tree.add(found.elements.values(), database)
         nowhere = set(unknown[0]).intersection(*unknown) if unknown else set()
