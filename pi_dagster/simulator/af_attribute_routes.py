@@ -21,7 +21,14 @@ from pi_dagster.simulator.af_lookup import (
 from pi_dagster.simulator.af_model import AssetDatabase, Attribute, PlacedAttribute
 from pi_dagster.simulator.af_paging import check_conditions, conditions, multiple, page, wanted_order
 from pi_dagster.simulator.af_query import parse_attribute_query
-from pi_dagster.simulator.af_search import AttributeFilter, Condition, Scope, find_attributes, order_attributes
+from pi_dagster.simulator.af_search import (
+    AttributeFilter,
+    Condition,
+    FoundAttributes,
+    Scope,
+    find_attributes,
+    order_attributes,
+)
 from pi_dagster.simulator.calls import Call, RefusedError
 from pi_dagster.simulator.event_frame_lookup import find_frame_attribute
 from pi_dagster.simulator.service import Route, Service
@@ -156,15 +163,13 @@ def _element_attributes(service: Service, call: Call) -> object:
     return _page_of_found(service, call, database, found)
 
 
-def _page_of_found(
-    service: Service, call: Call, database: AssetDatabase, found: tuple[Sequence[int], Sequence[int]]
-) -> object:
+def _page_of_found(service: Service, call: Call, database: AssetDatabase, found: FoundAttributes) -> object:
     written = bodies(service, call)
 
     def owned(start: int, end: int) -> list[tuple[Owner, Attribute]]:
         owners: dict[int, Owner] = {}
         pairs = []
-        for number, place in zip(map(int, found[0][start:end]), map(int, found[1][start:end]), strict=True):
+        for number, place in zip(found.numbers[start:end].tolist(), found.places[start:end].tolist(), strict=True):
             if number not in owners:
                 owners[number] = element_owner(database, number)
             placed = database.placed_attributes(number)[place]
@@ -174,7 +179,7 @@ def _page_of_found(
     return page(
         service,
         call,
-        len(found[0]),
+        len(found.numbers),
         lambda start, end, selected: written.attributes(owned(start, end), selected),
     )
 

@@ -70,7 +70,7 @@ def find_database(service: Service, call: Call, web_id: WebId) -> AssetDatabase:
     Raises:
         RefusedError: 404 where there is none, or none that may be read.
     """
-    found = databases(service, call).get(web_id.ids[-1]) if web_id.ids else None  # type: ignore[call-overload]
+    found = databases(service, call).get(_uuid(web_id, -1)) if web_id.ids else None
     if found is None and web_id.path is not None:
         found = _database_named(service, call, path_steps(web_id.path)[0])
     if found is None:

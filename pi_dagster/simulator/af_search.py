@@ -168,11 +168,18 @@ def _element_key(database: AssetDatabase, number: int, field: str) -> str:
     return (element.description if field == "Description" else element.template_name).upper()
 
 
+class FoundAttributes(NamedTuple):
+    """Attributes by the numbers of their elements and their places among the element's."""
+
+    numbers: NDArray[np.int32]
+    places: NDArray[np.int16]
+
+
 @lru_cache(maxsize=_KEPT)
 def find_attributes(
     scope: Scope, elements: tuple[Condition, ...], wanted: AttributeFilter, order: Order
-) -> tuple[NDArray[np.int32], NDArray[np.int16]]:
-    """The attributes that a search of elements' attributes finds, in order: elements' numbers, attributes' places."""
+) -> FoundAttributes:
+    """The attributes that a search of elements' attributes finds, in order."""
     test = _element_test(scope.database, elements)
     found: dict[int, tuple[tuple[PlacedAttribute, ...], list[int], list[int]]] = {}
     for rank, number in enumerate(elements_in(scope)):
@@ -197,7 +204,7 @@ def find_attributes(
     key_ranks[_sorted(list(names), order)] = np.arange(len(names))
     every_place = np.concatenate(places)
     in_order = np.lexsort((every_place, np.concatenate(ranks), key_ranks[np.concatenate(keys)]))
-    return np.concatenate(numbers)[in_order], every_place[in_order]
+    return FoundAttributes(np.concatenate(numbers)[in_order], every_place[in_order])
 
 
 def order_attributes(attributes: Sequence[PlacedAttribute], order: Order) -> list[int]:

@@ -51,8 +51,8 @@ class _Set:
 def _archive_sets(service: Service) -> Iterator[_Set]:
     """The archive's digital sets, after the one of the system states."""
     archive = service.archive
-    named = [("System", uuid.uuid5(archive.server_id, "System"), SYSTEM_STATES.items())]
-    named += [(known.name, known.id, enumerate(known.states)) for known in archive.digital_sets]
+    named = [("System", uuid.uuid5(archive.server_id, "System"), list(SYSTEM_STATES.items()))]
+    named += [(known.name, known.id, list(enumerate(known.states))) for known in archive.digital_sets]
     for name, set_id, states in named:
         content = EnumerationSet(name, tuple(EnumerationValue(state, offset) for offset, state in states))
         path = rf"\\PIServers[{archive.server_name}]\EnumerationSets[{name}]"
