@@ -210,7 +210,7 @@ def test_a_day_waits_for_a_list_of_tags_from_after_it(site: Site, instance: dg.D
     for group in ("a", "b", "c"):
         report(instance, site.start_date, group, settled=True)
         report(instance, yesterday, group, settled=True)
-    tomorrow = datetime.now(timezone.utc) + timedelta(days=1)
+    tomorrow = midnight(yesterday) + timedelta(days=2, hours=site.settle_hours)
     assert tick(site, instance, at=tomorrow) == [
         ("pi_timeseries", f"{tomorrow.date()}|a", f"{tomorrow.date()}|c"),
         ("pi_points", "", ""),
