@@ -151,7 +151,6 @@ def framed_plant(folder: Path, *, history: int = 0, days: int = 7) -> Iterator[F
     pumps = [database.add(name, parent=area) for name in ("P-101", "P-102", "Pumpe Süd")]
     past = FrameHistory(database, count=history, start=TODAY - timedelta(days=days), end=TODAY)
     store = EventFrameStore([database], [past] if history else [])
-    # The stale cache of a real server would only make the tests slower; one of them switches it on.
     settings = SimulatorSettings(rate_limit_requests=None)
     simulator = Simulator(archive=Archive(MemoryBase([], {})), settings=settings, assets=[database], event_frames=store)
     with simulator.serve() as server:

@@ -194,10 +194,10 @@ def test_a_frame_whose_start_moves_is_asked_for_on_both_days(plant: FramedPlant,
 
 
 def test_days_that_follow_each_other_are_one_run(plant: FramedPlant, daemon: Daemon) -> None:
-    for days_ago in (0, 1, 2, 4, 5, 7):
+    for days_ago in (0, 1, 2, 4, 5, 6):
         plant.frames.open("stop", start=at(days_ago, 0), end=at(days_ago, 0, 1))
-    assert daemon.tick() == [[day(5), day(4)], [day(2), day(1), day(0)]], "the older days have their turn"
-    assert daemon.tick() == [[day(7)]]
+    assert daemon.tick() == [[day(5), day(4)], [day(2), day(1), day(0)]]
+    assert daemon.tick() == [[day(6)]], "the older days have their turn"
     assert plant.rows() == plant.expected_rows()
 
 
@@ -216,6 +216,18 @@ def test_a_server_that_is_away_fails_the_tick_and_the_next_one_misses_nothing(
     plant.server.faults.clear(down)
     assert daemon.tick() == [[day(1)]]
     assert plant.rows() == plant.expected_rows()
+
+
+def test_a_server_that_is_too_slow_fails_the_tick_before_dagster_ends_it(
+    plant: FramedPlant, daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant.frames.open("stop", start=at(1), template="Downtime")
+    with monkeypatch.context() as patched:
+        patched.setattr("pi_dagster.automation.event_frames.TICK_SECONDS", -1.0)
+        assert daemon.tick() == []
+    assert daemon.last_status() == "FAILURE"
+    assert "event_frames.lookback_days" in str(daemon.last_tick().error)
+    assert daemon.tick() == [[day(1)]]
 
 
 def test_a_change_whose_run_failed_is_asked_for_again_when_it_had_its_rest(

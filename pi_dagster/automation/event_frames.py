@@ -28,8 +28,8 @@ from pi_dagster.piwebapi.event_frames import EventFrame
 from pi_dagster.resources import SiteResources
 from pi_dagster.site import Site
 
-REQUEST_PATIENCE_SECONDS = 15.0
-"""How long the sensor waits for one answer, repeats included."""
+REQUEST_PATIENCE_SECONDS = 12.0
+"""How long the sensor waits for one answer; a small plant needs four, one after the other."""
 
 TICK_SECONDS = 30.0
 """After so long a tick begins no further page. Dagster ends a tick after 60 s, whatever it is doing."""
