@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 
 from pi_dagster.ingest.errors import IngestError
 from pi_dagster.ingest.report import WindowReport
@@ -78,25 +78,29 @@ def load_tail(
 
     Yields:
         Each partition that was tried, with its report, once committed, or its error.
-
     """
     tags = TagList(site, lake)
+    settle = timedelta(hours=site.settle_hours)
     try:
         server_now = source.server_time()
+        begun_yesterday = [
+            (day - timedelta(days=1), group)
+            for day, group in partitions
+            if not _is_complete(watermarks.get((day - timedelta(days=1), group)))
+            and server_now < Window.of_day(day).start + settle
+        ]
         table = TimeseriesTable.open(lake)
-        trusted = _trusted(watermarks, table, tags)
+        # Only of what may be read: the older the oldest watermark is, the more of the log has to be looked at.
+        concerned = {
+            partition: watermarks[partition] for partition in (*partitions, *begun_yesterday) if partition in watermarks
+        }
+        trusted = _trusted(concerned, table, tags)
     except (LakeError, PIWebAPIError) as error:
         yield partitions[0], error
         return
-    finished = {partition for partition in trusted if watermarks[partition].complete}
-    settle = timedelta(hours=site.settle_hours)
     wanted = [
-        *(partition for partition in partitions if partition not in finished),
-        *(
-            (_day_before(day), group)
-            for day, group in partitions
-            if (_day_before(day), group) in trusted.keys() - finished and server_now < Window.of_day(day).start + settle
-        ),
+        *(partition for partition in partitions if partition not in trusted or not watermarks[partition].complete),
+        *(partition for partition in begun_yesterday if partition in trusted),
     ]
     planner = Planner(site, source, tags, server_now=server_now, watermarks=trusted)
     alone = {
@@ -142,8 +146,8 @@ def _digest(tags: TagList, tag_group: str) -> str | None:
         return None
 
 
-def _day_before(day: date) -> date:
-    return day - timedelta(days=1)
+def _is_complete(watermark: Watermark | None) -> bool:
+    return watermark is not None and watermark.complete
 
 
 def _run_together(

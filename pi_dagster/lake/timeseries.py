@@ -25,8 +25,8 @@ from pi_dagster.lake.table import LakeTable
 
 _GOLDEN_RATIO = 0.6180339887
 
-_LONGEST_LOOK_BACK = 1000
-"""Commits of the log that are looked at, each a small file: more than are made between two runs of a schedule."""
+_LONGEST_LOOK_BACK = 300
+"""Commits of the log that are looked at, each a file: more than are made between two runs of a schedule."""
 
 _LEAVES_ROWS_AS_THEY_ARE = frozenset({"CREATE TABLE", "OPTIMIZE", "SET TBLPROPERTIES", "VACUUM START", "VACUUM END"})
 
