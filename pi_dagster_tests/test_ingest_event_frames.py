@@ -151,6 +151,18 @@ def test_a_site_that_allows_it_loads_frames_without_attributes_and_reads_them_la
     assert plant.rows() == plant.expected_rows()
 
 
+def test_a_value_that_the_server_cannot_give_is_null_and_counted(plant: FramedPlant) -> None:
+    frame = plant.frames.open("batch", start=at(1), template="Batch", attributes={"Yield": 5.0, "Is Rework": True})
+    fault = plant.server.faults.add(Fault(kind=FaultKind.VALUE_ERRORS, route="streamsets/*/value"))
+    report = load(plant)
+    attributes = plant.rows()[str(frame.id)]["event_attributes"]
+    assert attributes == dict.fromkeys(["Yield", "Is Rework", "Released", "Recipe"])
+    assert report.unread_attributes == dict.fromkeys(attributes, 1)
+    plant.server.faults.clear(fault)
+    load(plant)
+    assert plant.rows() == plant.expected_rows()
+
+
 def test_a_database_that_is_hidden_keeps_its_frames(plant: FramedPlant) -> None:
     frame = plant.frames.open("batch", start=at(1), template="Batch")
     load(plant)

@@ -134,7 +134,7 @@ def load_day(
         gone_frames=len(changes.gone) - len(listing.kept),
         moved_frames=commit.moved_rows if commit else 0,
         open_frames=sum(frame.is_open for frame in changes.listed),
-        frames_by_template=dict(Counter(frame.template_name for frame in changes.listed).most_common()),
+        frames_by_template=dict(Counter(frame.template_name or "none" for frame in changes.listed).most_common()),
         frames_by_severity=dict(Counter(frame.severity for frame in changes.listed).most_common()),
         frames_read=listing.frames_read,
         unread_attributes=dict(listing.unread.most_common(_MOST_NAMED)),
