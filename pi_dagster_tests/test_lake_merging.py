@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -136,7 +136,7 @@ def test_a_commit_to_one_of_the_partitions_in_between_is_replaced_too(table: Tim
     assert [events_in(table, group) for group in GROUPS] == [[Event("ours", hour(1))]] * 3
 
 
-def tail(table: TimeseriesTable, minutes: int) -> dict[str, WindowCommit]:
+def tail(table: TimeseriesTable, minutes: int, *, before: Sequence[NewRows] = ()) -> dict[str, WindowCommit]:
     """One run of a tail, every five minutes with an overlap of ten; two tags with an event a minute each."""
     begun, end = max(0, minutes - 15), minutes
     events = [Event(tag, hour(0) + minute * MINUTE, value=minute) for tag in "ab" for minute in range(begun, end)]
@@ -150,7 +150,8 @@ def tail(table: TimeseriesTable, minutes: int) -> dict[str, WindowCommit]:
         )
         for group in GROUPS
     ]
-    return {window.tag_group: commit for window, commit in table.replace_windows(rows, commit_info={}).items()}
+    commits = table.replace_windows([*before, *rows], commit_info={})
+    return {window.tag_group: commit for window, commit in commits.items() if window.partition_date == DAY}
 
 
 def test_a_tail_copies_no_row_but_once_when_an_hour_is_over(table: TimeseriesTable) -> None:
@@ -162,6 +163,20 @@ def test_a_tail_copies_no_row_but_once_when_an_hour_is_over(table: TimeseriesTab
     assert len(runs_with_merges) > 6, "the partitions are merged in different runs"
     expected = sorted(Event(tag, hour(0) + minute * MINUTE, value=minute) for tag in "ab" for minute in range(240))
     assert [events_in(table, group) for group in GROUPS] == [expected] * 3
+
+
+def test_the_run_around_midnight_merges_no_more_than_any_other(table: TimeseriesTable, tmp_path: Path) -> None:
+    """It names two days of each tag group, whose hours must still end when they ended before."""
+    without_tomorrow = TimeseriesTable.open(Lake(str(tmp_path / "other lake")))
+    for minutes in range(5, 240, 5):
+        tail(table, minutes)
+        tail(without_tomorrow, minutes)
+    tomorrow = [
+        NewRows(window=PartitionWindow(date(2026, 1, 2), group, NEXT_MIDNIGHT, NEXT_MIDNIGHT), batches=[])
+        for group in GROUPS
+    ]
+    merged = {group: commit.merged_rows for group, commit in tail(table, 240, before=tomorrow).items()}
+    assert merged == {group: commit.merged_rows for group, commit in tail(without_tomorrow, 240).items()}
 
 
 def test_after_a_day_of_tails_a_partition_has_few_files_each_sorted_by_tag_then_time(table: TimeseriesTable) -> None:

@@ -85,7 +85,7 @@ class TimeseriesTable(LakeTable):
         """Replace windows of different partitions by their new rows, all in one commit.
 
         They are written one after the other, so memory does not grow with their number. Small files of hours before a
-        window are put together on the way, at another minute in each partition; so name partitions in the same order
+        window are put together on the way, at another minute in each tag group; so name the groups in the same order
         every time.
 
         Args:
@@ -103,9 +103,11 @@ class TimeseriesTable(LakeTable):
         """
         with Staging(self.lake, self.definition.name) as staging:
             replacements: dict[PartitionWindow, Replacement] = {}
-            for position, new in enumerate(windows):
+            positions: dict[str, int] = {}
+            for new in windows:
                 if any(new.window.partition == window.partition for window in replacements):
                     raise ValueError(f"{new.window.tag_group} on {new.window.partition_date} was given two windows")
+                position = positions.setdefault(new.window.tag_group, len(positions))
                 replacement = Replacement(staging, new.window, hours_end_at=_spread_over_an_hour(position))
                 try:
                     with staging.all_or_nothing():
