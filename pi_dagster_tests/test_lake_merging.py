@@ -168,15 +168,15 @@ def test_a_tail_copies_no_row_but_once_when_an_hour_is_over(table: TimeseriesTab
 def test_the_run_around_midnight_merges_no_more_than_any_other(table: TimeseriesTable, tmp_path: Path) -> None:
     """It names two days of each tag group, whose hours must still end when they ended before."""
     without_tomorrow = TimeseriesTable.open(Lake(str(tmp_path / "other lake")))
-    for minutes in range(5, 240, 5):
+    for minutes in range(5, 205, 5):
         tail(table, minutes)
         tail(without_tomorrow, minutes)
     tomorrow = [
         NewRows(window=PartitionWindow(date(2026, 1, 2), group, NEXT_MIDNIGHT, NEXT_MIDNIGHT), batches=[])
         for group in GROUPS
     ]
-    merged = {group: commit.merged_rows for group, commit in tail(table, 240, before=tomorrow).items()}
-    assert merged == {group: commit.merged_rows for group, commit in tail(without_tomorrow, 240).items()}
+    merged = {group: commit.merged_rows for group, commit in tail(table, 205, before=tomorrow).items()}
+    assert merged == {group: commit.merged_rows for group, commit in tail(without_tomorrow, 205).items()}
 
 
 def test_after_a_day_of_tails_a_partition_has_few_files_each_sorted_by_tag_then_time(table: TimeseriesTable) -> None:
