@@ -14,7 +14,8 @@ from pi_dagster.ingest.source import open_source
 from pi_dagster.ingest.window import Window
 from pi_dagster.piwebapi import PIWebAPISource, TransientError
 from pi_dagster.piwebapi.errors import RequestRefusedError, TooManyEqualTimesError
-from pi_dagster.piwebapi.event_frames import EventFrame, FrameAttributes, as_text, read_attributes
+from pi_dagster.piwebapi.event_frame_attributes import FrameAttributes, as_text, read_attributes
+from pi_dagster.piwebapi.event_frames import EventFrame
 from pi_dagster.simulator import Fault, FaultKind
 from pi_dagster.site import Site
 from pi_dagster_tests.framed_plant import TODAY, FramedPlant, at, framed_plant

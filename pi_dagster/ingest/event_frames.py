@@ -31,13 +31,8 @@ from pi_dagster.lake.event_frames import DayChangedError, DayCommit, DayOfFrames
 from pi_dagster.piwebapi import PIWebAPISource
 from pi_dagster.piwebapi.asset_framework import AssetDatabase, find_asset_server, list_databases
 from pi_dagster.piwebapi.errors import PIWebAPIError, RequestRefusedError
-from pi_dagster.piwebapi.event_frames import (
-    EventFrame,
-    FrameAttributes,
-    FrameSearch,
-    find_event_frames,
-    read_attributes,
-)
+from pi_dagster.piwebapi.event_frame_attributes import FrameAttributes, read_attributes
+from pi_dagster.piwebapi.event_frames import EventFrame, FrameSearch, find_event_frames
 from pi_dagster.site import Site
 
 _TRIES = 3

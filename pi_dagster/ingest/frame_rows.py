@@ -17,7 +17,8 @@ import msgspec
 import pyarrow as pa
 
 from pi_dagster.lake.schemas import EVENT_FRAMES_FILE_SCHEMA
-from pi_dagster.piwebapi.event_frames import EventFrame, FrameAttributes
+from pi_dagster.piwebapi.event_frame_attributes import FrameAttributes
+from pi_dagster.piwebapi.event_frames import EventFrame
 
 Row = dict[str, Any]
 

@@ -25,7 +25,7 @@ from pi_dagster.piwebapi.changing_list import read_changing_list
 from pi_dagster.piwebapi.decode import SubAnswer
 from pi_dagster.piwebapi.elements import Element
 from pi_dagster.piwebapi.errors import BrokenAnswerError
-from pi_dagster.piwebapi.event_frames import as_text
+from pi_dagster.piwebapi.event_frame_attributes import as_text
 from pi_dagster.piwebapi.transport import Parameters, Transport
 from pi_dagster.webid import WebId
 
