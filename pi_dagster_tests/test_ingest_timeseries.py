@@ -168,7 +168,7 @@ def test_without_pi_points_the_error_says_what_to_load_first(site: Site) -> None
 
 
 def test_a_group_without_tags_is_an_error_that_names_its_filter(listed: Site) -> None:
-    with pytest.raises(NoTagsError, match=r"'none' \(its filter: X\*\)"):
+    with pytest.raises(NoTagsError, match=r"'none' \(`tag_filter: X\*`\)"):
         load(listed, tag_group="none")
 
 
