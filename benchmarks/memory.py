@@ -13,7 +13,7 @@ from benchmarks.measuring import own_process
 from benchmarks.plants import MIDNIGHT, WHOLE_DAY_1HZ, generated, plant
 from benchmarks.results import Figure, Row, Scale, Section, Table, at_most
 
-TAGS = {Scale.SMOKE: (1, 2), Scale.QUICK: (24, 240), Scale.FULL: (24, 240, 2_400)}
+TAGS = {Scale.SMOKE: (1, 2), Scale.QUICK: (16, 160), Scale.FULL: (24, 240, 2_400)}
 """The first is enough to have as many requests under way as there may be, and as much waiting to be written."""
 
 
