@@ -454,6 +454,8 @@ def test_trouble_that_passes_changes_nothing(plant: Plant) -> None:
         Fault(kind=FaultKind.STATUS, status=429, route="elements/*/attributes", count=3),
         Fault(kind=FaultKind.CUT_BODY, route="batch", count=1),
         Fault(kind=FaultKind.WEB_EXCEPTION, route="assetdatabases/*", count=1),
+        Fault(kind=FaultKind.WEB_EXCEPTION, route="elements/*/attributes", count=1),
+        Fault(kind=FaultKind.WEB_EXCEPTION, route="streamsets/value", count=1),
     ):
         plant.running.faults.add(fault)
     report = plant.refresh()

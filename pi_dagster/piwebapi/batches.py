@@ -6,7 +6,7 @@ docs.aveva.com/bundle/pi-web-api-reference/page/help/controllers/batch/actions/e
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -28,6 +28,15 @@ Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
 _TOO_LARGE = 413
+
+
+class _Ending(msgspec.Struct):
+    """What a 200 says at its end when the server failed while it was sending."""
+
+    WebException: dict[str, Any] | None = None
+
+
+_ENDING = msgspec.json.Decoder(_Ending)
 
 
 def batch_answers(
@@ -52,13 +61,24 @@ def batch_answers(
             answer = answers.get(name)
             if answer is None:
                 raise BrokenAnswerError(f"the answer to the batch leaves {path} out")
-            if answer.Status != 200 and answer.Status not in final:
+            if answer.Status == 200:
+                _check_is_whole(answer.Content, path)
+            elif answer.Status not in final:
                 error = error_of_answer(transport, answer)
                 if isinstance(error, TransientError):
                     raise error
         return answers
 
     return transport.batch(calls, parse)
+
+
+def _check_is_whole(content: msgspec.Raw, path: str) -> None:
+    try:
+        failure = _ENDING.decode(content).WebException
+    except msgspec.DecodeError as error:
+        raise BrokenAnswerError(f"{path} in a batch: {error}") from error
+    if failure is not None:
+        raise BrokenAnswerError(f"the server failed while it was sending {path} ({reason_in(failure)})")
 
 
 def error_of_answer(transport: Transport, answer: SubAnswer) -> Exception:
