@@ -61,7 +61,8 @@ def run(scale: Scale) -> Section:
                 Figure.ratio(rates, [load.rate for load in loads]),
                 measured=f"run of {SHARDS[scale]} partitions {seconds.median:.1f} s, "
                 f"{Figure.of(rates).median / 1e6:.2f} M rows/s; steady {steady_rate.median / 1e6:.2f} M rows/s",
-                target=at_least(0.6),
+                # Of less, the start of the run is too large a part.
+                target=at_least(0.6) if scale is Scale.FULL else None,
             ),
             Row(f"{what}: peak RSS with Dagster", peak, unit="MB", target=at_most(700)),
         ],
@@ -82,6 +83,9 @@ def run(scale: Scale) -> Section:
         notes=[f"{missed} answers were not in the replay's memory."] if missed else [],
         facts={
             "seconds": seconds.median,
+            "seconds an event": Figure.of(
+                [done.seconds_a_partition * len(done.committed) / done.rows for done in timeseries]
+            ).median,
             "rows": timeseries[0].rows,
             "CPU seconds a row": Figure.of([done.cpu_seconds / done.rows for done in timeseries]).median,
             "requests": loads[0].requests,
