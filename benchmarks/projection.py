@@ -87,8 +87,8 @@ def run(scale: Scale, found: Mapping[str, Section]) -> Section:
         tables=[Table("Time that each resource alone would need", header, rows)],
         notes=[
             f"One process on this machine, at the rates of this run: {1 / seconds_an_event / 1e6:.2f} M events/s "
-            f"through the assets once a run has started, {tail_seconds_an_event * 1e6:.2f} us of CPU an event in the tail; "
-            f"{bytes_an_event:.0f} bytes an event on the wire, compressed.",
+            f"through the assets once a run has started, {tail_seconds_an_event * 1e6:.2f} us of CPU an event in the "
+            f"tail; {bytes_an_event:.0f} bytes an event on the wire, compressed.",
             f"Requests of {ITEMS_A_CALL:,} items at most, {FILL} for each that would be enough. Not projected: how "
             "fast a PI server reads its archive and writes JSON, which nothing here can tell.",
         ],
