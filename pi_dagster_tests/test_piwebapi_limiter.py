@@ -196,6 +196,14 @@ def test_refusals_of_single_requests_are_followed_by_longer_and_longer_pauses_fo
     assert limiter.restraint.refusals == 4
 
 
+def test_a_server_that_refuses_all_night_is_still_only_a_server_that_refuses() -> None:
+    limiter = RequestLimiter(max_in_flight=1, max_per_second=1e9, first_pause_seconds=1e-9, longest_pause_seconds=1e-9)
+    for _ in range(1100):
+        with pytest.raises(ServerTroubleError), limiter.slot(patience_seconds=60, is_repeat=False):
+            raise ServerTroubleError("Maintenance", status=503)
+    assert limiter.restraint.refusals == 1100
+
+
 def test_an_internal_error_does_not_slow_the_others_down() -> None:
     with planted() as pi:
         pi.running.faults.add(Fault(kind=FaultKind.STATUS, status=500, route="system/versions"))

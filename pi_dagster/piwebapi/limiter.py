@@ -170,14 +170,14 @@ class RequestLimiter:
     ) -> None:
         self._limit = InFlightLimit(max_in_flight)
         self._spacing = 1.0 / max_per_second
-        self._first_pause = first_pause_seconds
+        self._first_pause = min(first_pause_seconds, longest_pause_seconds)
         self._longest_pause = longest_pause_seconds
+        self._next_pause = self._first_pause
         self._changed = threading.Condition()
         self._waiting: deque[object] = deque()
         self._in_flight = 0
         self._next_start = 0.0
         self._resume_at = 0.0
-        self._refused_alone = 0
         self._last_refusal: PIWebAPIError | None = None
         self._is_closed = False
         self._refusals = 0
@@ -256,7 +256,7 @@ class RequestLimiter:
 
     def _learn_answer(self, slot: Slot) -> None:
         with self._changed:
-            self._refused_alone = 0
+            self._next_pause = self._first_pause
             if slot.answer is not None:
                 self._limit.answered(slot.answer)
             self._limit_may_have_changed()
@@ -267,8 +267,8 @@ class RequestLimiter:
             self._last_refusal = error
             pause = (error.retry_after_seconds or 0.0) if isinstance(error, ServerTroubleError) else 0.0
             if self._limit.now == 1 and slot.epoch == self._limit.epoch:
-                pause = max(pause, min(self._longest_pause, self._first_pause * 2.0**self._refused_alone))
-                self._refused_alone += 1
+                pause = max(pause, self._next_pause)
+                self._next_pause = min(self._longest_pause, 2 * self._next_pause)
             self._resume_at = max(self._resume_at, time.monotonic() + pause)
             self._limit.refused(slot.epoch)
             self._limit_may_have_changed()
