@@ -278,6 +278,18 @@ def test_an_element_that_answers_403_keeps_its_rows_and_those_below_it(plant: Pl
     assert plant.attributes() == attributes
 
 
+def test_an_element_whose_attributes_answer_403_keeps_its_rows(plant: Plant) -> None:
+    plant.refresh()
+    elements, attributes = plant.elements(), plant.attributes()
+    pump = next(row for row in elements.values() if row["element_name"] == "P-102")
+    fault = Fault(kind=FaultKind.STATUS, route="elements/*/attributes", web_id=pump["element_webid"], status=403)
+    plant.running.faults.add(fault)
+    report = plant.refresh()
+    assert report.unreadable_elements == ("/North/Unit 2/P-102",)
+    assert (report.hierarchy_changed, report.attributes_changed) == (False, False)
+    assert (plant.elements(), plant.attributes()) == (elements, attributes)
+
+
 def test_a_great_loss_fails_and_leaves_the_tables(plant: Plant) -> None:
     plant.refresh()
     elements, attributes = plant.elements(), plant.attributes()

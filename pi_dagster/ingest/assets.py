@@ -133,6 +133,7 @@ class _Refresh:
             select_fields=site.server.select_fields,
             pool=pool,
         )
+        self._refused: set[str] = set()
         self._unread_values: list[str] = []
         self._attribute_count = 0
         self._tag_webids: set[str] = set()
@@ -155,6 +156,7 @@ class _Refresh:
             # Once more: elements that were listed may have gone while their attributes were read.
             self._missing(before, tree)
             kept |= _branches(missing, {one for one, row in missing.items() if row["parent_id"] in hidden_below})
+            kept |= self._refused & before.rows.keys()
             kept -= tree.elements.keys()
             self._keep_attributes(kept, attributes, content)
             for types in self._types:
@@ -305,6 +307,8 @@ class _Refresh:
                 element = read.element
                 if isinstance(read, GoneElement):
                     tree.drop(element.id)
+                    if read.is_forbidden:
+                        self._refused.add(element.id)
                     continue
                 tree.hold(element.id, read.children)
                 if element.has_children and not read.children:

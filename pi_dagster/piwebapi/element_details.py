@@ -36,7 +36,8 @@ ATTRIBUTES_PAGE = 1000
 
 _STREAMS_PER_CALL = 100
 _CALLS_PER_BATCH = 20
-_GONE = (403, 404)
+_FORBIDDEN = 403
+_GONE = (_FORBIDDEN, 404)
 _TAG = re.compile(r"^\\\\(?:PIServers\[)?([^\\?;|\]]+)\]?(?:\?[^\\;|]*)?\\([^?;|]+)", re.IGNORECASE)
 r"""`\\SERVER?guid\TAG?id;options`; the ids may be left away."""
 
@@ -99,6 +100,8 @@ class GoneElement:
     """An element that was listed and cannot be read any more."""
 
     element: Element
+    is_forbidden: bool
+    """True when the server says that it is there, but not for this login."""
 
 
 class _Child(msgspec.Struct, frozen=True):
@@ -198,7 +201,7 @@ class ElementDetailsReader:
         of_children: SubAnswer | None = answers.get(f"children {element.id}")
         for answer in (of_attributes, of_children):
             if answer is not None and answer.Status in _GONE:
-                return GoneElement(element)
+                return GoneElement(element, is_forbidden=answer.Status == _FORBIDDEN)
             if answer is not None and answer.Status != 200:
                 raise error_of_answer(self._transport, answer)
         attributes = rows_of(Attribute)(of_attributes.Content)
