@@ -447,6 +447,13 @@ def test_tags_are_found_whatever_form_the_link_to_the_point_has(
     assert sum(row["tag_webid"] is not None for row in plant.attributes().values()) == 4
 
 
+def test_nested_attributes_are_told_apart_where_names_differ_by_a_sharp_s(plant: Plant) -> None:
+    inner = (AttributeTemplate(name="Unit", value="kg", value_type="String"),)
+    plant.tree.add("Scale", attributes=[AttributeTemplate(name=name, children=inner) for name in ("Maß", "Mass")])
+    plant.refresh()
+    plant.assert_equal()
+
+
 def test_an_element_of_more_attributes_than_a_page_holds_is_read_whole(plant: Plant) -> None:
     many = tuple(AttributeTemplate(name=f"A{number}", value=float(number)) for number in range(2300))
     plant.tree.add("Analyser", attributes=many)

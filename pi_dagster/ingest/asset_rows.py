@@ -113,14 +113,14 @@ def attribute_rows(details: ElementDetails) -> list[Row]:
     """The rows of pi_asset_attributes for one element, parents before what is nested in them."""
     path_of_element = element_path(details.element.path)
     names = {attribute.web_id: _names(attribute) for attribute in details.attributes}
-    id_at = {tuple(name.casefold() for name in names[one.web_id]): one.id for one in details.attributes}
+    id_at = {names[one.web_id]: one.id for one in details.attributes}
     return [
         {
             "attribute_id": one.id,
             "element_id": details.element.id,
             "attribute_name": one.name,
             "attribute_path": "|".join((path_of_element, *names[one.web_id])),
-            "parent_attribute_id": id_at.get(tuple(name.casefold() for name in names[one.web_id][:-1])),
+            "parent_attribute_id": id_at.get(names[one.web_id][:-1]),
             "data_reference": one.data_reference or None,
             "config_string": one.config_string or None,
             "tag_webid": details.tag_webids.get(one.web_id),
