@@ -28,22 +28,32 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from pi_dagster.automation.frame_days import day_range_tags
 from pi_dagster.automation.partitions import range_tags
 from pi_dagster.components.site_file import load_site
 from pi_dagster.dagster_ui import prepare_home, serve_ui
 from pi_dagster.default_site import DEFAULT_SITE, SITE_VARIABLE
 from pi_dagster.factory import build_pi_definitions
-from pi_dagster.lake import Lake, PointsTable, TimeseriesTable
-from pi_dagster.lake.schemas import PI_POINTS, PI_TIMESERIES
+from pi_dagster.lake import (
+    AssetAttributesTable,
+    AssetHierarchyTable,
+    EventFramesTable,
+    Lake,
+    PointsTable,
+    TimeseriesTable,
+)
+from pi_dagster.lake.schemas import PI_ASSET_HIERARCHY, PI_TIMESERIES
 from pi_dagster.simulator import spawned
 from pi_dagster.simulator.files import SkabBase
 from pi_dagster.site import Site
 
 FILES_SITE = Path(__file__).parent / "demo_site_for_files.yaml"
+TABLES = (AssetHierarchyTable, AssetAttributesTable, PointsTable, TimeseriesTable, EventFramesTable)
 PLANT_TAGS = 2_000
 PLANT_DAYS = (date(2024, 1, 1), date(2024, 1, 2))
 """The simulated plant's first days, so that `Pt Created`, the first event of every tag, is among the rows."""
 
+PLANT_EVENT_FRAMES = 200
 DAYS_IN_UI = 7
 """Days that the UI offers, the last two of them loaded; the others are there to be backfilled."""
 
@@ -73,7 +83,12 @@ class DemoPlan:
             lake=(lake or Path("pi_demo/lake")).resolve(),
             start_date=today - timedelta(days=DAYS_IN_UI) if recent else days[0],
             days=days,
-            simulator={"tags": PLANT_TAGS},
+            simulator={
+                "tags": PLANT_TAGS,
+                "event_frames": PLANT_EVENT_FRAMES,
+                "event_frame_days": DAYS_IN_UI if recent else len(days),
+                "event_frames_until": None if recent else days[-1] + timedelta(days=1),
+            },
         )
 
     @classmethod
@@ -112,9 +127,12 @@ class DemoResult:
     server: str
     lake: str
     days: list[date]
+    elements: int = 0
+    attributes: int = 0
     tags: int = 0
     partitions: int = 0
     rows: int = 0
+    event_frames: int = 0
     seconds: float = 0.0
     """Wall time of the runs of pi_timeseries."""
     rows_by_tag_group: Counter[str] = field(default_factory=Counter)
@@ -151,7 +169,7 @@ def run_demo(*, lake: Path | None, data: Path | None, ui: bool, as_json: bool) -
     os.environ["no_proxy"] = os.environ["NO_PROXY"] = "127.0.0.1,localhost"
     screen = Console(stderr=True, highlight=False)
     plan = DemoPlan.of_files(data, lake) if data is not None else DemoPlan.of_plant(lake, recent=ui)
-    for table in (PointsTable, TimeseriesTable):
+    for table in TABLES:
         table.open(Lake(str(plan.lake)))
     home = plan.lake / ".dagster_home"
     with spawned(**plan.simulator) as server:
@@ -172,7 +190,7 @@ def run_demo(*, lake: Path | None, data: Path | None, ui: bool, as_json: bool) -
 def load(
     plan: DemoPlan, site: Site, instance: dg.DagsterInstance, *, on_partition: Callable[[str, int], None]
 ) -> DemoResult:
-    """Materialize pi_points, then pi_timeseries for the plan's days, one run a day, in this process.
+    """Materialize the assets in the order of their lineage, pi_timeseries with one run a day, in this process.
 
     Args:
         on_partition: told of each partition as it is committed: its key and its rows.
@@ -183,7 +201,16 @@ def load(
     definitions = _definitions(site)
     lake = Lake(site.lake.uri)
     result = DemoResult(server=site.server.url, lake=lake.uri, days=list(plan.days))
-    result.tables = {table.name: lake.table_uri(table.name) for table in (PI_POINTS, PI_TIMESERIES)}
+    result.tables = {table.definition.name: lake.table_uri(table.definition.name) for table in TABLES}
+
+    def add_assets(materialization: dg.AssetMaterialization) -> None:
+        if materialization.asset_key.path[-1] == PI_ASSET_HIERARCHY.name:
+            result.elements = int(_value(materialization, "pi/elements"))
+        else:
+            result.attributes = int(_value(materialization, "pi/attributes"))
+
+    def add_frames(materialization: dg.AssetMaterialization) -> None:
+        result.event_frames += int(_value(materialization, "dagster/partition_row_count"))
 
     def add_points(materialization: dg.AssetMaterialization) -> None:
         result.tags = int(_value(materialization, "pi/tags"))
@@ -198,6 +225,7 @@ def load(
         result.rows_by_system_state.update(_counts(materialization, "pi/rows_by_system_state"))
         on_partition(key, rows)
 
+    _run(definitions.resolve_job_def("load_pi_assets"), instance, {}, add_assets)
     _run(definitions.resolve_job_def("load_pi_points"), instance, {}, add_points)
     begun = monotonic()
     groups = site.partition_names()
@@ -205,6 +233,8 @@ def load(
         tags = range_tags(day, groups[0], groups[-1])
         _run(definitions.resolve_job_def("load_pi_timeseries"), instance, tags, add_partition)
     result.seconds = monotonic() - begun
+    for day in plan.days:
+        _run(definitions.resolve_job_def("load_pi_event_frames"), instance, day_range_tags(day, day), add_frames)
     return result
 
 
@@ -291,7 +321,9 @@ def _load_with_progress(plan: DemoPlan, site: Site, instance: dg.DagsterInstance
 def _print_result(result: DemoResult) -> None:
     table = Table(title="Loaded", title_justify="left", show_header=False)
     table.add_row("Days (UTC)", ", ".join(str(day) for day in result.days))
+    table.add_row("Elements", f"{result.elements:,} with {result.attributes:,} attributes")
     table.add_row("Tags", f"{result.tags:,}")
+    table.add_row("Event frames", f"{result.event_frames:,}")
     table.add_row("Partitions", f"{result.partitions:,}")
     table.add_row("Rows", f"{result.rows:,}")
     table.add_row("Events a second", f"{result.events_per_second:,.0f} (over {result.seconds:.1f} s)")

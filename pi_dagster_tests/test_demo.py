@@ -20,7 +20,7 @@ import pytest
 import requests
 
 from pi_dagster.demo import DemoError, DemoPlan, DemoResult, load
-from pi_dagster.lake import Lake, TimeseriesTable
+from pi_dagster.lake import AssetAttributesTable, AssetHierarchyTable, EventFramesTable, Lake, TimeseriesTable
 from pi_dagster.simulator import spawned
 from pi_dagster.simulator.files import SENSORS
 
@@ -36,7 +36,8 @@ def _environment_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def load_small_plant(lake: Path) -> DemoResult:
-    plan = replace(DemoPlan.of_plant(lake, recent=False), simulator={"tags": 60})
+    plan = DemoPlan.of_plant(lake, recent=False)
+    plan = replace(plan, simulator={**plan.simulator, "tags": 60, "event_frames": 20})
     with spawned(**plan.simulator) as server, dg.DagsterInstance.ephemeral() as instance:
         return load(plan, plan.site(server.url), instance, on_partition=lambda key, rows: None)
 
@@ -66,6 +67,12 @@ def test_the_result_tells_what_is_in_the_table(tmp_path: Path) -> None:
     result = load_small_plant(tmp_path)
     rows = rows_of(tmp_path)
     assert result.tags == 60
+    assert result.attributes == 60
+    assert result.event_frames == 20
+    lake = Lake(str(tmp_path))
+    assert AssetHierarchyTable.open(lake).to_arrow().num_rows == result.elements > 0
+    assert AssetAttributesTable.open(lake).to_arrow().num_rows == 60
+    assert EventFramesTable.open(lake).to_arrow().num_rows == 20
     assert result.partitions == 10
     assert set(rows["partition_date"].to_pylist()) == set(result.days)
     assert Counter(rows["tag_group"].to_pylist()) == result.rows_by_tag_group

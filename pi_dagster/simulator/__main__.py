@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from datetime import date
 from pathlib import Path
 
 from pi_dagster.simulator.files import UnreadableFolderError
@@ -35,6 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--attributes-per-element", type=int, default=8, help="attributes of each of them (default 8)")
     parser.add_argument("--event-frames", type=int, default=0, help="number of generated event frames (default 0)")
     parser.add_argument("--event-frame-days", type=int, default=30, help="days back that they begin (default 30)")
+    parser.add_argument("--event-frames-until", type=date.fromisoformat, help="day before which they end; default: now")
     options = parser.parse_args(arguments)
     try:
         serve_forever(
@@ -51,6 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
             attributes_per_element=options.attributes_per_element,
             event_frames=options.event_frames,
             event_frame_days=options.event_frame_days,
+            event_frames_until=options.event_frames_until,
         )
     except (UnreadableFolderError, PortError, ValueError) as error:
         print(f"The simulator cannot start: {error}", file=sys.stderr)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 from uuid import UUID, uuid5
 
 import numpy as np
@@ -182,13 +182,16 @@ class FrameHistory:
         return template.value
 
 
-def recent_history(database: AssetDatabase, count: int, days: int, seed: int = 1) -> FrameHistory:
-    """A history that begins that many days before today and ends with the last full hour."""
+def recent_history(
+    database: AssetDatabase, count: int, days: int, seed: int = 1, *, until: date | None = None
+) -> FrameHistory:
+    """A history that begins that many days before today, or before `until`, and ends with the last full hour of it."""
     now = datetime.now(timezone.utc)
-    start = now.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=days)
-    return FrameHistory(
-        database, count=count, start=start, end=now.replace(minute=0, second=0, microsecond=0), seed=seed
-    )
+    end = now.replace(minute=0, second=0, microsecond=0)
+    if until is not None:
+        end = datetime(until.year, until.month, until.day, tzinfo=timezone.utc)
+    start = end.replace(hour=0) - timedelta(days=days)
+    return FrameHistory(database, count=count, start=start, end=end, seed=seed)
 
 
 def _mixed(number: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from datetime import date
 from pathlib import Path
 from types import FrameType
 
@@ -34,6 +35,7 @@ def serve_forever(
     attributes_per_element: int = 8,
     event_frames: int = 0,
     event_frame_days: int = 30,
+    event_frames_until: date | None = None,
 ) -> None:
     """Serve until SIGINT or SIGTERM; prints the base URL as the first line, then that of an open admin door.
 
@@ -51,6 +53,7 @@ def serve_forever(
         attributes_per_element: number of attributes of each generated element.
         event_frames: number of generated event frames.
         event_frame_days: how many days back from today they begin; the last ones are of this hour.
+        event_frames_until: a day (UTC) that they end before, instead of now.
 
     Raises:
         PortError: a port cannot be had.
@@ -65,7 +68,11 @@ def serve_forever(
         if elements
         else database_of(archive)
     ]
-    histories = [recent_history(databases[0], event_frames, event_frame_days, seed)] if event_frames else []
+    histories = (
+        [recent_history(databases[0], event_frames, event_frame_days, seed, until=event_frames_until)]
+        if event_frames
+        else []
+    )
     simulator = Simulator(
         archive=archive,
         settings=settings,

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 
@@ -36,6 +37,7 @@ def spawned(
     attributes_per_element: int = 8,
     event_frames: int = 0,
     event_frame_days: int = 30,
+    event_frames_until: date | None = None,
 ) -> Iterator[SpawnedSimulator]:
     """Run `python -m pi_dagster.simulator` while the block lasts.
 
@@ -57,6 +59,7 @@ def spawned(
         "--attributes-per-element": attributes_per_element,
         "--event-frames": event_frames,
         "--event-frame-days": event_frame_days,
+        "--event-frames-until": event_frames_until,
     }
     command = [sys.executable, "-m", "pi_dagster.simulator"]
     for name, value in options.items():
