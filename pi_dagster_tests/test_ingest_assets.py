@@ -12,8 +12,9 @@ from uuid import UUID
 
 import pytest
 
+from pi_dagster.ingest.asset_tags import AssetTags
 from pi_dagster.ingest.assets import refresh_assets
-from pi_dagster.ingest.errors import AssetsLostError, NoElementsError
+from pi_dagster.ingest.errors import AssetsLostError, AssetsMissingError, NoElementsError
 from pi_dagster.ingest.report import AssetsReport
 from pi_dagster.ingest.source import open_source
 from pi_dagster.lake import AssetAttributesTable, AssetHierarchyTable, Lake
@@ -223,6 +224,25 @@ def test_a_changed_attribute_leaves_the_hierarchy_as_it_is(plant: Plant) -> None
     second = plant.refresh()
     assert (second.hierarchy_changed, second.attributes_changed) == (False, True)
     assert second.attributes_content != first.attributes_content
+    plant.assert_equal()
+
+
+def raise_keyboard_interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_run_that_ends_between_the_two_commits_is_made_up_for_by_the_next(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hierarchy comes last, so that tag groups see either nothing or elements that have their attributes."""
+    with monkeypatch.context() as killed:
+        killed.setattr(AssetHierarchyTable, "replace", raise_keyboard_interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            plant.refresh()
+    with pytest.raises(AssetsMissingError):
+        AssetTags.read(Lake(plant.site.lake.uri))
+    report = plant.refresh()
+    assert (report.hierarchy_changed, report.attributes_changed) == (True, False)
     plant.assert_equal()
 
 

@@ -164,20 +164,21 @@ class _Refresh:
             hierarchy, hierarchy_content = _as_table(chain(tree.rows(now), self._kept_elements(kept)))
             if not hierarchy.num_rows:
                 raise NoElementsError(self._nothing_found(server, databases))
-            hierarchy_changed = (
-                self._hierarchy.commit_info(CONTENT) != hierarchy_content or self._hierarchy.commit_info(SCOPE) != scope
-            )
-            hierarchy_version = (
-                self._hierarchy.replace(hierarchy, {**info, CONTENT: hierarchy_content})
-                if hierarchy_changed
-                else self._hierarchy.version
-            )
             attributes_changed = self._attributes.commit_info(CONTENT) != content.hexdigest()
             attributes_version = (
                 attributes.commit({**info, CONTENT: content.hexdigest()})
                 if attributes_changed
                 else self._attributes.version
             )
+        # The hierarchy is last, so that whoever finds elements finds their attributes too.
+        hierarchy_changed = (
+            self._hierarchy.commit_info(CONTENT) != hierarchy_content or self._hierarchy.commit_info(SCOPE) != scope
+        )
+        hierarchy_version = (
+            self._hierarchy.replace(hierarchy, {**info, CONTENT: hierarchy_content})
+            if hierarchy_changed
+            else self._hierarchy.version
+        )
         rows = hierarchy.select(_COMPARED).to_pylist()
         rows.sort(key=lambda row: (row["database_name"], row["element_path"]))
         changes = changes_between(before.rows, rows)
