@@ -82,7 +82,7 @@ def refresh_assets(site: Site, source: PIWebAPISource, lake: Lake, *, run_id: st
         raise ValueError("AF is switched off in this site")
     with (
         ThreadPoolExecutor(site.server.max_requests_in_flight, thread_name_prefix="af") as pool,
-        ThreadPoolExecutor(1, thread_name_prefix="af-types") as aside,
+        ThreadPoolExecutor(2, thread_name_prefix="af-aside") as aside,
     ):
         return _Refresh(site, site.asset_framework, source, lake, pool, aside, run_id=run_id).run()
 
@@ -141,11 +141,14 @@ class _Refresh:
 
     def run(self) -> AssetsReport:
         begun, traffic = time.monotonic(), self._source.traffic
+        # Meanwhile the server is asked; the first look into a table of a process costs it most of a second.
+        rows_before = self._aside.submit(self._read_before)
         server = find_asset_server(self._source.transport, self._settings.asset_server)
         scope = _scope(self._settings, server)
-        before = self._read_before(scope)
-        databases = self._databases(server, before)
+        databases = list_databases(self._source.transport, server, self._settings.databases)
         tree = self._find(server, databases)
+        before = _Before(rows_before.result(), self._hierarchy.commit_info(SCOPE) in (scope, None))
+        _check_databases(server, databases, before)
         missing = self._missing(before, tree)
         kept = self._forbidden(missing)
         now = datetime.now(timezone.utc)
@@ -210,22 +213,8 @@ class _Refresh:
             attributes_sample=pa.Table.from_batches([attributes_batch(self._attributes_sample)]),
         )
 
-    def _read_before(self, scope: str) -> _Before:
-        rows = {row["element_id"]: row for row in self._hierarchy.to_arrow(_COMPARED).to_pylist()}
-        return _Before(rows, self._hierarchy.commit_info(SCOPE) in (scope, None))
-
-    def _databases(self, server: AssetServer, before: _Before) -> list[AssetDatabase]:
-        databases = list_databases(self._source.transport, server, self._settings.databases)
-        if before.same_scope:
-            shown = {database.name for database in databases}
-            lost = sorted({row["database_name"] for row in before.rows.values()} - shown)
-            if lost:
-                raise AssetsLostError(
-                    f"The AF server {server.name} no longer shows this login the database {', '.join(lost)}, of which "
-                    "the last snapshot holds elements. Nothing was committed. Give the login read access again, or, if "
-                    f"that database is meant to go, write `asset_framework.databases: [{', '.join(sorted(shown))}]`."
-                )
-        return databases
+    def _read_before(self) -> dict[str, Row]:
+        return {row["element_id"]: row for row in self._hierarchy.to_arrow(_COMPARED).to_pylist()}
 
     def _find(self, server: AssetServer, databases: Sequence[AssetDatabase]) -> FoundTree:
         tree = FoundTree(server.name)
@@ -347,6 +336,19 @@ class _Refresh:
         if kept:
             rows = self._attributes.to_arrow(where=pc.field("element_id").isin(sorted(kept)))
             self._write_attributes(rows.to_pylist(), attributes, content)
+
+
+def _check_databases(server: AssetServer, databases: Sequence[AssetDatabase], before: _Before) -> None:
+    if not before.same_scope:
+        return
+    shown = {database.name for database in databases}
+    lost = sorted({row["database_name"] for row in before.rows.values()} - shown)
+    if lost:
+        raise AssetsLostError(
+            f"The AF server {server.name} no longer shows this login the database {', '.join(lost)}, of which "
+            "the last snapshot holds elements. Nothing was committed. Give the login read access again, or, if "
+            f"that database is meant to go, write `asset_framework.databases: [{', '.join(sorted(shown))}]`."
+        )
 
 
 def _as_table(rows: Iterable[Row]) -> tuple[pa.Table, str]:

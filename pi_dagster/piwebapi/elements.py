@@ -30,6 +30,8 @@ ORDINARY_TYPE = "None"
 _SPECIAL_TYPES = ("Other", "Node", "Measurement", "Flow", "Transfer", "Boundary", "PIPoint")
 _REFUSED_FILTER = (400, 404, 409)
 _IDS_PER_BATCH = 500
+_SEARCHES_AT_ONCE = 4
+"""Searches by type; meanwhile the attributes are read, which are not to wait for them."""
 
 
 class _Links(msgspec.Struct, frozen=True, gc=False):
@@ -149,7 +151,7 @@ class ElementSearch:
 
         An element does not tell its type, but can be looked for by it.
         """
-        with ThreadPoolExecutor(len(_SPECIAL_TYPES), thread_name_prefix="af-types") as own_pool:
+        with ThreadPoolExecutor(_SEARCHES_AT_ONCE, thread_name_prefix="af-types") as own_pool:
             answers = own_pool.map(partial(self._ids_of_type, database), _SPECIAL_TYPES)
             return {
                 element_id: element_type
