@@ -418,12 +418,20 @@ def test_a_load_of_today_by_hand_while_tails_run_leaves_no_gap(plant: Plant) -> 
     plant.assert_table_equals_archive(DAY, NOON + 10 * MINUTE)
 
 
-def test_a_server_whose_clock_is_put_back_does_not_move_a_watermark_back(plant: Plant) -> None:
-    plant.tail(NOON + LAG)
-    reports = plant.tail(NOON - 3 * MINUTE + LAG)
-    assert {report.watermark for report in reports.values() if isinstance(report, WindowReport)} == {NOON}
-    plant.tail(NOON + 5 * MINUTE + LAG)
-    plant.assert_table_equals_archive(DAY, NOON + 5 * MINUTE)
+def test_a_watermark_ahead_of_the_servers_clock_is_not_believed(plant: Plant) -> None:
+    """The clock that it was read by was wrong, so nobody knows up to where there was anything to read."""
+    plant.tail(NOON + HOUR + LAG)
+    plant.insert("PUMPS.1", NOON + timedelta(seconds=1))
+    assert set(windows(plant.tail(NOON + 5 * MINUTE + LAG)).values()) == {Window(DAY, NOON + 5 * MINUTE)}
+    plant.assert_table_equals_archive(DAY, NOON + HOUR)
+
+
+def test_a_day_that_was_complete_by_a_wrong_clock_is_read_on(plant: Plant) -> None:
+    midnight = DAY + A_DAY
+    plant.tail(midnight + HOUR, day=DAY.date())
+    plant.insert("PUMPS.1", midnight - HOUR + timedelta(seconds=1))
+    plant.tail(midnight - 5 * MINUTE + LAG)
+    plant.assert_table_equals_archive(DAY, midnight)
 
 
 def test_a_load_by_hand_reads_the_whole_day(plant: Plant) -> None:

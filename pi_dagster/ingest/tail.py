@@ -94,7 +94,7 @@ def load_tail(
         concerned = {
             partition: watermarks[partition] for partition in (*partitions, *begun_yesterday) if partition in watermarks
         }
-        trusted = _trusted(concerned, table, tags)
+        trusted = _trusted(concerned, table, tags, server_now)
     except (LakeError, PIWebAPIError) as error:
         yield partitions[0], error
         return
@@ -124,16 +124,20 @@ def load_tail(
 
 
 def _trusted(
-    watermarks: Mapping[Partition, Watermark], table: TimeseriesTable, tags: TagList
+    watermarks: Mapping[Partition, Watermark], table: TimeseriesTable, tags: TagList, server_now: datetime
 ) -> dict[Partition, datetime]:
-    """The watermarks that still hold."""
+    """The watermarks that still hold; none that lies ahead of the server's clock, as it was set by a wrong one."""
     if not watermarks:
         return {}
     commits = table.own_commits_since(min(watermark.table_version for watermark in watermarks.values()))
     trusted: dict[Partition, datetime] = {}
     for (day, tag_group), watermark in watermarks.items():
         commit = commits.get(watermark.table_version, {})
-        if commit.get("run_id") == watermark.run_id and _digest(tags, tag_group) == watermark.tags_digest:
+        if (
+            watermark.instant <= server_now
+            and commit.get("run_id") == watermark.run_id
+            and _digest(tags, tag_group) == watermark.tags_digest
+        ):
             trusted[day, tag_group] = watermark.instant
     return trusted
 
