@@ -17,6 +17,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from deltalake import DeltaTable
 
 from pi_dagster.automation.frame_days import days_of_run
 from pi_dagster.definitions import defs
@@ -305,6 +306,30 @@ def test_a_table_that_was_put_back_to_an_older_version_is_made_true_again(plant:
     plant.lake.with_name("backup").rename(plant.lake)
     assert daemon.tick() == [[day(1)]]
     assert plant.rows() == plant.expected_rows()
+
+
+def test_a_table_whose_rows_were_put_back_is_made_true_again(plant: FramedPlant, daemon: Daemon) -> None:
+    frame = plant.frames.open("stop", start=at(1), template="Downtime")
+    daemon.tick()
+    table = DeltaTable(str(plant.lake / "pi_event_frames"))
+    plant.frames.close(frame.id, at(1, 7))
+    daemon.tick()
+    table_now = DeltaTable(table.table_uri)
+    table_now.restore(table.version())
+    assert daemon.tick() == [[day(1)]]
+    assert plant.rows() == plant.expected_rows()
+
+
+def test_a_frame_that_moves_to_another_day_and_back_is_not_lost(plant: FramedPlant, daemon: Daemon) -> None:
+    frame = plant.frames.open("batch", start=at(5), end=at(1), template="Batch")
+    daemon.tick()
+    plant.frames.edit(frame.id, start=at(2))
+    job = defs().get_repository_def().get_job("load_pi_event_frames")
+    assert job.execute_in_process(instance=daemon.instance, partition_key=day(2)).success
+    plant.frames.edit(frame.id, start=at(5))
+    assert daemon.tick() == [[day(5)], [day(2)]]
+    assert plant.rows() == plant.expected_rows()
+    assert daemon.tick() == []
 
 
 def test_a_quiet_tick_asks_the_server_for_four_things(plant: FramedPlant, daemon: Daemon) -> None:

@@ -15,8 +15,7 @@ import pyarrow as pa
 from pi_dagster.automation.frame_days import (
     FRAMES,
     FRAMES_DIGEST,
-    FRAMES_TABLE_ID,
-    FRAMES_TABLE_VERSION,
+    FRAMES_FILES,
     OPEN_FRAMES_DIGEST,
 )
 from pi_dagster.automation.partitions import (
@@ -182,8 +181,8 @@ def frames_metadata(report: FramesReport) -> Metadata:
         "load/seconds": dg.MetadataValue.float(round(report.seconds, 3)),
         **_traffic(report.traffic),
         "lake/changed": dg.MetadataValue.bool(report.changed),
-        FRAMES_TABLE_ID: dg.MetadataValue.text(report.table_id),
-        FRAMES_TABLE_VERSION: dg.MetadataValue.int(report.table_version),
+        FRAMES_FILES: dg.MetadataValue.text(report.day_files),
+        TABLE_VERSION: dg.MetadataValue.int(report.table_version),
         "lake/files": dg.MetadataValue.int(report.files),
         "lake/file_bytes": dg.MetadataValue.int(report.file_bytes),
     }

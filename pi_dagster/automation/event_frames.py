@@ -13,7 +13,6 @@ from pi_dagster.assets.failures import errors_told_plainly
 from pi_dagster.automation.frame_days import (
     LoadedDay,
     LoadedDays,
-    PresentTable,
     day_range_tags,
     days_between,
     days_of_run,
@@ -69,8 +68,8 @@ def build_event_frame_sensor(
         # Before anything is listed: a run that ends while it is would have loaded what the list does not show yet.
         under_way = _days_under_way(instance, event_frames.key)
         with errors_told_plainly():
-            table = _present_table(resources.lake(context).open())
-            loaded = loaded_days.read(instance, lookback, table=table)
+            lake = resources.lake(context).open()
+            loaded = loaded_days.read(instance, lookback, files=_files_by_day(lake))
             look = plan_look(site, Turn.parse(context.cursor), today=today, loaded=loaded)
             with resources.server(context).open(patience_seconds=REQUEST_PATIENCE_SECONDS) as source:
                 databases = event_frame_databases(site, source)
@@ -83,7 +82,7 @@ def build_event_frame_sensor(
                     look, frames=partial(in_time, only_open=False), open_frames=partial(in_time, only_open=True)
                 )
                 requests = source.traffic.requests
-        loaded = loaded_days.read(instance, {*lookback, *listing.still_open}, table=table)
+            loaded = loaded_days.read(instance, {*lookback, *listing.still_open}, files=_files_by_day(lake))
         differing = listing.differing_days(look, loaded)
         wanted = differing - under_way - _days_that_failed(instance, event_frames.key, loaded)
         seen = (
@@ -156,13 +155,12 @@ def _until(deadline: float, frames: Iterable[EventFrame]) -> Iterator[EventFrame
         yield frame
 
 
-def _present_table(lake: Lake) -> PresentTable | None:
-    """The table as it is; None when there is none, so that nothing counts as loaded."""
+def _files_by_day(lake: Lake) -> Mapping[date, str]:
+    """The table as it is; nothing when there is none, so that nothing counts as loaded."""
     try:
-        snapshot = EventFramesTable.open(lake, create=False).snapshot()
+        return EventFramesTable(lake).files_by_day()
     except TableMissingError:
-        return None
-    return PresentTable(str(snapshot.metadata().id), snapshot.version())
+        return {}
 
 
 def _days_under_way(instance: dg.DagsterInstance, asset: dg.AssetKey) -> set[date]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta, timezone
 from datetime import time as time_of_day
 
@@ -23,9 +23,8 @@ OPEN_FRAMES_DIGEST = "pi/open_frames_digest"
 FRAMES = "dagster/partition_row_count"
 """Metadata of a materialization: how many frames the day has."""
 
-FRAMES_TABLE_ID = "lake/table_id"
-FRAMES_TABLE_VERSION = "lake/table_version"
-"""Metadata of a materialization: the id of the Delta table it went to, and the version that holds it."""
+FRAMES_FILES = "lake/day_files"
+"""Metadata of a materialization: the digest of the names of the files that held the day after it."""
 
 _ALL_DAYS_SECONDS = 3600.0
 
@@ -71,7 +70,7 @@ class LoadedDay:
     """A day as it was last materialized.
 
     Args:
-        digest: of the frames it holds; None when the materialization does not tell.
+        digest: of the frames it holds; None when nothing tells, or the table holds others now.
         frames: how many.
         at: when, in seconds since 1970.
     """
@@ -82,24 +81,19 @@ class LoadedDay:
 
 
 @dataclass(frozen=True)
-class PresentTable:
-    """The Delta table as it is now."""
-
-    id: str
-    version: int
-
-
-@dataclass(frozen=True)
 class _Materialization:
     loaded: LoadedDay
-    table_id: object
-    table_version: object
+    files: object
 
-    def is_in(self, table: PresentTable | None) -> bool:
-        """False when the table is another one now, or was put back to an older version."""
-        if table is None or self.table_id != table.id:
-            return False
-        return isinstance(self.table_version, int) and self.table_version <= table.version
+    def in_table(self, files: str) -> LoadedDay | None:
+        """The day as the table, which has these files of it, holds it; None when it holds nothing of it.
+
+        Other files than those of the load hold other rows: the table was put back, or a frame was taken out of the day
+        because it started on another one for a while.
+        """
+        if self.files == files:
+            return self.loaded
+        return replace(self.loaded, digest=None) if files else None
 
 
 class LoadedDays:
@@ -121,16 +115,14 @@ class LoadedDays:
         self._looked_at_all: float | None = None
 
     def read(
-        self, instance: dg.DagsterInstance, days: Collection[date], *, table: PresentTable | None
+        self, instance: dg.DagsterInstance, days: Collection[date], *, files: Mapping[date, str]
     ) -> Mapping[date, LoadedDay]:
         """The days that are loaded: those of `days`, and all with open frames.
-
-        A materialization that the present table does not hold does not count.
 
         Args:
             instance: Dagster's record.
             days: the days to look up.
-            table: the present table; None when there is none.
+            files: of each day that the present table has files of, the digest of their names.
         """
         now = time.monotonic()
         look_at_all = self._looked_at_all is None or now - self._looked_at_all > _ALL_DAYS_SECONDS
@@ -146,7 +138,8 @@ class LoadedDays:
             self._latest.pop(date.fromisoformat(key), None)
         self._latest.update({date.fromisoformat(key): event for key, event in latest.items()})
         self._learn(instance)
-        return {day: known.loaded for day, known in self._known() if known.is_in(table)}
+        held = {day: known.in_table(files.get(day, "")) for day, known in self._known()}
+        return {day: loaded for day, loaded in held.items() if loaded is not None}
 
     def _known(self) -> Iterator[tuple[date, _Materialization]]:
         for day, event in self._latest.items():
@@ -175,8 +168,7 @@ class LoadedDays:
             frames = told.get(FRAMES)
             self._by_event[record.storage_id] = _Materialization(
                 LoadedDay(digest, frames if isinstance(frames, int) else 0, record.timestamp),
-                told.get(FRAMES_TABLE_ID),
-                told.get(FRAMES_TABLE_VERSION),
+                told.get(FRAMES_FILES),
             )
 
 

@@ -140,7 +140,7 @@ def load_day(
         open_frames_digest=digest.open_frames,
         traffic=Traffic.between(traffic, source.traffic),
         seconds=time.monotonic() - begun,
-        table_id=before.table_id,
+        day_files=commit.day_files if commit else before.files,
         table_version=commit.version if commit else before.version,
         changed=commit is not None,
         files=commit.files if commit else 0,

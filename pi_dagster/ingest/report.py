@@ -214,9 +214,10 @@ class FramesReport:
     """Digest of the list of frames that was loaded; equal to that of another list when the lists are equal."""
     open_frames_digest: str
     """The same of the frames that are open."""
+    day_files: str
+    """Digest of the names of the files that hold the day."""
     traffic: Traffic
     seconds: float
-    table_id: str
     table_version: int
     changed: bool
     """False when the table held all of this already, so that nothing was committed."""

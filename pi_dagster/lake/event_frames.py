@@ -7,8 +7,10 @@ two writers the slower one is refused, and does not put older frames over newer 
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 
@@ -38,9 +40,12 @@ class DayOfFrames:
     """As EVENT_FRAMES_FILE_SCHEMA."""
     paths: frozenset[str]
     """The files that hold them."""
-    table_id: str
-    """The id that the table got when it was created."""
     version: int
+
+    @property
+    def files(self) -> str:
+        """Their digest, see `EventFramesTable.files_by_day`."""
+        return _files_digest(self.paths)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +54,8 @@ class DayCommit:
 
     version: int
     """The table version that holds the new rows."""
+    day_files: str
+    """Digest of the files of the day, see `EventFramesTable.files_by_day`."""
     files: int
     """Files the commit added."""
     file_bytes: int
@@ -77,9 +84,22 @@ class EventFramesTable(LakeTable):
                 use_threads=False,
             )
         paths = frozenset(file.path for file in _files(snapshot, {day}))
-        return DayOfFrames(
-            day, rows.cast(EVENT_FRAMES_FILE_SCHEMA), paths, str(snapshot.metadata().id), snapshot.version()
-        )
+        return DayOfFrames(day, rows.cast(EVENT_FRAMES_FILE_SCHEMA), paths, snapshot.version())
+
+    def files_by_day(self) -> Mapping[date, str]:
+        """A digest of the names of the files of each day that has any, empty for the others.
+
+        No file is ever changed and no name comes twice. So a day with the digest that it had has the rows that it had,
+        whatever was done to the table: put back, lost, or changed by others.
+
+        Raises:
+            TableMissingError: there is no table.
+            LakeAccessError: the storage failed.
+        """
+        paths: dict[date, list[str]] = defaultdict(list)
+        for file in _files(self.snapshot()):
+            paths[file.day].append(file.path)
+        return {day: _files_digest(of_day) for day, of_day in paths.items()}
 
     def replace_day(
         self,
@@ -160,6 +180,7 @@ class _DayReplacement:
         added = [*self._new_files, *self._copies]
         return DayCommit(
             version=version,
+            day_files=_files_digest(file.path for file in self._new_files),
             files=len(added),
             file_bytes=sum(file.size for file in added),
             moved_rows=self._moved_rows,
@@ -186,15 +207,23 @@ class _DayReplacement:
         return writer.finish()
 
 
-def _files(snapshot: DeltaTable, days: Collection[date]) -> list[_File]:
+def _files(snapshot: DeltaTable, days: Collection[date] | None = None) -> list[_File]:
+    """The files of some days, or of all."""
     actions = pa.table(snapshot.get_add_actions(flatten=True))
     if not actions.num_rows:
         return []
-    of_days = pc.is_in(actions["partition.start_date"].cast(pa.date32()), value_set=pa.array(days, pa.date32()))
+    actions = actions.select(["path", "size_bytes", "partition.start_date"])
+    if days is not None:
+        of_days = pc.is_in(actions["partition.start_date"].cast(pa.date32()), value_set=pa.array(days, pa.date32()))
+        actions = actions.filter(of_days)
     return [
-        _File(action["path"], action["size_bytes"], action["partition.start_date"])
-        for action in actions.select(["path", "size_bytes", "partition.start_date"]).filter(of_days).to_pylist()
+        _File(action["path"], action["size_bytes"], action["partition.start_date"]) for action in actions.to_pylist()
     ]
+
+
+def _files_digest(paths: Iterable[str]) -> str:
+    names = "\n".join(sorted(paths))
+    return hashlib.blake2b(names.encode(), digest_size=12).hexdigest() if names else ""
 
 
 def _check(rows: pa.Table, day: date) -> None:
