@@ -26,8 +26,9 @@ def build_pi_definitions(site: Site) -> dg.Definitions:
     """
     resources = SiteResources.of(site)
     archive = build_pi_archive(site)
+    pi_assets = build_pi_assets(site, resources) if site.asset_framework else None
     attributes = dg.AssetKey([*site.asset_key_prefix, PI_ASSET_ATTRIBUTES.name])
-    points = build_pi_points(site, resources, archive=archive, upstream=[attributes] if site.asset_framework else [])
+    points = build_pi_points(site, resources, archive=archive, upstream=[attributes] if pi_assets else [])
     timeseries = build_pi_timeseries(site, resources, archive=archive, points=points)
     prefix = "".join(f"{part}_" for part in site.asset_key_prefix)
     maintenance = build_maintenance_job(site, resources, name=f"{prefix}maintain_lake")
@@ -50,20 +51,25 @@ def build_pi_definitions(site: Site) -> dg.Definitions:
         ],
         schedules=[
             build_points_schedule(site, name=f"{prefix}pi_points_schedule", job_name=f"{prefix}load_pi_points"),
-            build_timeseries_schedule(site, points, timeseries, name=f"{prefix}pi_timeseries_schedule"),
+            build_timeseries_schedule(
+                site,
+                points,
+                timeseries,
+                before_points=[pi_assets] if pi_assets and site.has_groups_by_assets else [],
+                name=f"{prefix}pi_timeseries_schedule",
+            ),
             build_maintenance_schedule(site, maintenance, name=f"{prefix}maintenance_schedule"),
         ],
         resources=resources.definitions(site),
     )
     return (
-        dg.Definitions.merge(definitions, _assets(site, resources, prefix), _event_frames(site, resources, prefix))
-        if site.asset_framework
+        dg.Definitions.merge(definitions, _assets(site, pi_assets, prefix), _event_frames(site, resources, prefix))
+        if pi_assets
         else definitions
     )
 
 
-def _assets(site: Site, resources: SiteResources, prefix: str) -> dg.Definitions:
-    assets = build_pi_assets(site, resources)
+def _assets(site: Site, assets: dg.AssetsDefinition, prefix: str) -> dg.Definitions:
     job = f"{prefix}load_pi_assets"
     return dg.Definitions(
         assets=[assets],

@@ -12,7 +12,7 @@ import pytest
 from pi_dagster.automation.partitions import partition_key, range_tags
 from pi_dagster.automation.schedules import DAYS_BEHIND_TAG, LOAD_TAG, TAIL_TAG
 from pi_dagster.factory import build_pi_definitions
-from pi_dagster.site import Site
+from pi_dagster.site import Site, TagGroup
 
 
 @pytest.fixture
@@ -64,6 +64,18 @@ def report(instance: dg.DagsterInstance, day: date, group: str, *, settled: bool
 
 def test_a_fresh_site_loads_its_tags_first(site: Site, instance: dg.DagsterInstance) -> None:
     assert tick(site, instance) == [("pi_points", "", "")]
+
+
+def test_a_fresh_site_with_groups_by_assets_loads_those_before_its_tags(
+    site: Site, instance: dg.DagsterInstance
+) -> None:
+    by_assets = site.model_copy(update={"tag_groups": (TagGroup(name="pumps", af_template="Pump"),)})
+    assets = [dg.AssetKey("pi_asset_attributes"), dg.AssetKey("pi_asset_hierarchy")]
+    [first] = run_requests(by_assets, instance)
+    assert first.asset_selection == [*assets, dg.AssetKey("pi_points")]
+    for key in assets:
+        instance.report_runless_asset_event(dg.AssetMaterialization(key))
+    assert tick(by_assets, instance) == [("pi_points", "", "")]
 
 
 def test_today_and_the_oldest_missing_day_are_loaded(site: Site, instance: dg.DagsterInstance) -> None:

@@ -51,26 +51,40 @@ def _list_began(listed: dg.EventLogEntry) -> float:
 
 
 def build_timeseries_schedule(
-    site: Site, points: dg.AssetsDefinition, timeseries: dg.AssetsDefinition, *, name: str
+    site: Site,
+    points: dg.AssetsDefinition,
+    timeseries: dg.AssetsDefinition,
+    *,
+    before_points: Sequence[dg.AssetsDefinition] = (),
+    name: str,
 ) -> dg.ScheduleDefinition:
     """Today's partitions at every tick, and beside them one closed day that is not loaded and settled.
 
     One run takes all tag groups of the day: a run of its own for each would start a process every few minutes
     for every group, and they would wait for each other at the PI server's pool anyway.
+
+    Args:
+        site: the settings.
+        points: the list of tags, which is loaded where it is missing.
+        timeseries: what is loaded.
+        before_points: what the list of tags needs, such as the AF elements that tag groups are chosen by; loaded
+            before the first list.
+        name: the schedule's name.
     """
     groups = site.partition_names()
+    needed_by_points = [key for assets in before_points for key in sorted(assets.keys)]
     closed_days = ClosedDays(site, timeseries)
 
     @dg.schedule(
         name=name,
-        target=[points, timeseries],
+        target=[*before_points, points, timeseries],
         cron_schedule=site.schedules.timeseries,
         execution_timezone="UTC",
         description=(
             "Brings today's data of every tag group forward, reading only what is new; and beside it loads, oldest "
             f"first, one closed day of the last {site.incremental_window_days} that was not read whole since "
             f"{site.settle_hours:g} hours after its end; days that failed are tried again, one an hour. Loads the list "
-            "of tags first where there is none, or none from after that day."
+            "of tags first where there is none, with the AF elements that tag groups need, or none from after that day."
         ),
     )
     def load_timeseries(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
@@ -82,7 +96,7 @@ def build_timeseries_schedule(
             return {LOAD_TAG: f"{timeseries.key.to_user_string()}: {what}"}
 
         def request(
-            what: str, asset: dg.AssetsDefinition, runs: Sequence[dict[str, str]], *, pause: timedelta | None = None
+            what: str, assets: Sequence[dg.AssetKey], runs: Sequence[dict[str, str]], *, pause: timedelta | None = None
         ) -> None:
             """Ask for `runs` unless the last such request is unfinished, or younger than `pause`."""
             filters = [dg.RunsFilter(tags=load_of(what), statuses=UNFINISHED)]
@@ -92,7 +106,7 @@ def build_timeseries_schedule(
                 requests.extend(
                     dg.RunRequest(
                         run_key=f"{now.isoformat()} {what} {number}",
-                        asset_selection=[asset.key],
+                        asset_selection=assets,
                         tags={**load_of(what), **tags},
                     )
                     for number, tags in enumerate(runs)
@@ -100,7 +114,8 @@ def build_timeseries_schedule(
 
         listed = context.instance.get_latest_materialization_event(points.key)
         if listed is None:
-            request("tags", points, [{}])
+            known = [context.instance.get_latest_materialization_event(key) for key in needed_by_points]
+            request("tags", [*(needed_by_points if None in known else []), points.key], [{}])
         else:
             work = closed_days.open_work(context.instance, now)
             tail = {
@@ -110,7 +125,7 @@ def build_timeseries_schedule(
                 # Before anything else in Dagster's queue, in which a backfill may have put hundreds of runs.
                 "dagster/priority": "1",
             }
-            request("today", timeseries, [tail])
+            request("today", [timeseries.key], [tail])
             last_of_today = context.instance.get_run_records(dg.RunsFilter(tags=load_of("today")), limit=1)
             if any(STOPPED_TAG in record.dagster_run.tags for record in last_of_today):
                 context.log.info("No closed day is asked for: the last run was stopped by the server or the lake.")
@@ -118,12 +133,12 @@ def build_timeseries_schedule(
                 day_end = datetime.combine(work.next_day.day, time(), timezone.utc) + timedelta(days=1)
                 if _list_began(listed) < day_end.timestamp():
                     # A tag that was made during that day is in no older list, and the day is read only once.
-                    request("tags", points, [{}])
+                    request("tags", [points.key], [{}])
                 else:
-                    request("closed day", timeseries, work.next_day.run_tags(groups))
+                    request("closed day", [timeseries.key], work.next_day.run_tags(groups))
             elif work.failed:
                 turn = int(now.timestamp() // _RETRY_PAUSE.total_seconds()) % len(work.failed)
-                request("failed day", timeseries, work.failed[turn].run_tags(groups), pause=_RETRY_PAUSE)
+                request("failed day", [timeseries.key], work.failed[turn].run_tags(groups), pause=_RETRY_PAUSE)
         return requests or dg.SkipReason("What this tick would load is still being loaded by an earlier run.")
 
     return load_timeseries
