@@ -88,6 +88,14 @@ def test_bursts_cost_about_a_request_each_and_are_not_taken_for_a_habit() -> Non
     assert requests_for(reader, day=1) <= 20
 
 
+def test_a_burst_is_not_trusted_the_more_for_the_bursts_before_it() -> None:
+    bursts = [between(part / 20, part / 20 + 1e-5, 2000) for part in range(20)]
+    reader = ModelReader(plant(np.unique(np.concatenate(bursts))), max_items_per_call=500)
+    bound = 4 * least_possible(reader.events(), 500) + 5
+    assert requests_for(reader) <= bound
+    assert requests_for(reader, day=1) <= bound
+
+
 def test_a_plant_that_stops_costs_no_more_than_its_running_days() -> None:
     running = mixed_plant(steady, 50)
     reader = ModelReader(running)

@@ -30,6 +30,8 @@ _GOOD_ENOUGH = 1.05
 _TRUSTED = 8
 _TRUSTED_IN_PAGES = 2
 """How many times the events seen so far an estimate may reach, within a page and beyond."""
+_BURST = 2.0
+"""How many times denser than before events are that are taken for a burst."""
 _MOST_HEADROOM = 1.25
 _EVENTS_THAT_TELL_A_RATE = 1000
 _MOST_SLICES = 1000
@@ -53,6 +55,13 @@ class Density(NamedTuple):
     def joined(self, other: Density) -> Density:
         """The density over two stretches together."""
         return Density(self.events + other.events, self.duration_us + other.duration_us, max(self.peak, other.peak))
+
+    def followed_by(self, other: Density, page_size: int) -> Density:
+        """The density over both, or over the other alone where that is a burst after more than a page of events:
+        how much came before says nothing about how long a burst lasts."""
+        if self.events > page_size and other.foreseen(self.duration_us) > _BURST * self.events:
+            return other
+        return self.joined(other)
 
     def backed_by(self, other: Density) -> Density:
         """This rate, trusted as if as many events had been seen as of `other`."""

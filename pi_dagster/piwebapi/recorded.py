@@ -159,6 +159,7 @@ class RecordedReading:
         self._names = {stream.web_id: stream.name for stream in window.streams}
         self._positions = {web_id: position for position, web_id in enumerate(self._names)}
         self._densities: dict[str, Density] = {}
+        self._since_burst: dict[str, Density] = {}
         self._failures_in_a_row = 0
         self._timeouts_in_a_row = 0
         self._has_read_something = False
@@ -299,11 +300,12 @@ class RecordedReading:
         return pieces
 
     def _learn(self, web_id: str, density: Density) -> Density:
-        """Remember how dense the stream was over a further stretch, and return what is known from this reading."""
+        """Remember how dense the stream was over a further stretch, and return what backs its present rate."""
         known = self._densities.get(web_id)
-        known = known.joined(density) if known else density
-        self._densities[web_id] = self._reader.densities[web_id] = known
-        return known
+        self._densities[web_id] = self._reader.densities[web_id] = known.joined(density) if known else density
+        before, page_size = self._since_burst.get(web_id), self._reader.limits.page_size(1)
+        backing = self._since_burst[web_id] = before.followed_by(density, page_size) if before else density
+        return backing
 
     def _blame(self, error: PIWebAPIError) -> None:
         """Raise `error` when it looks like the server's, not like one tag's."""
