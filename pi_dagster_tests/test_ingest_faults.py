@@ -15,7 +15,7 @@ from pi_dagster.ingest.points import refresh_points
 from pi_dagster.ingest.report import WindowReport
 from pi_dagster.ingest.timeseries import load_partition
 from pi_dagster.lake import Lake, TimeseriesTable
-from pi_dagster.piwebapi import PIWebAPIError, PIWebAPISource
+from pi_dagster.piwebapi import PIWebAPIError, PIWebAPISource, StreamRef
 from pi_dagster.piwebapi.errors import LoginRefusedError, RequestTimeoutError, ServerTroubleError
 from pi_dagster.piwebapi.retrying import RetryPolicy
 from pi_dagster.simulator import Fault, FaultKind, RunningSimulator, Simulator, SimulatorSettings
@@ -194,6 +194,17 @@ def test_many_bad_neighbours_cost_only_themselves(simulator: RunningSimulator, s
     assert sorted(tag.tag_name for tag in report.failed_tags) == names
     others = expected.filter(pc.invert(pc.is_in(expected["tag_name"], pa.array(names))))
     assert_equals_archive(table(site).to_arrow(), others)
+
+
+def test_a_bad_tag_keeps_nothing_of_what_was_sent_for_it(simulator: RunningSimulator, site: Site) -> None:
+    web_ids = [web_id_of(simulator, name) for name in ("Float64.BUSY", BAD_TAG)]
+    simulator.faults.add(Fault(kind=FaultKind.VALUE_ERRORS, web_id=web_ids[1]))
+    with PIWebAPISource(site.server, retry=QUICK) as source:
+        reading = source.read([StreamRef(web_id, web_id) for web_id in web_ids], DAY, NEXT_DAY)
+        assert sum(events.num_rows for events in reading) > 0
+    [error] = reading.failures.values()
+    assert "could not send" in str(error)
+    assert (error.__traceback__, error.__cause__, error.__context__) == (None, None, None)
 
 
 def test_a_server_that_answers_nothing_any_more_ends_the_load_soon(

@@ -321,7 +321,9 @@ class RecordedReading:
         most = _FAILURES_IN_A_ROW if self._has_read_something else _FAILURES_BEFORE_ANY_SUCCESS
         if self._failures_in_a_row >= most:
             raise error
-        self.failures[web_id] = error
+        # The frames of an error hold the bodies that it is about, and failures are kept to the end of the reading.
+        error.__cause__ = error.__context__ = None
+        self.failures[web_id] = error.with_traceback(None)
 
 
 @dataclass(eq=False)
