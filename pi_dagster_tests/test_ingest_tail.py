@@ -47,14 +47,15 @@ class Clock:
 
 
 class InterruptedSource(PIWebAPISource):
-    """A connection with somebody else at work between the first question and the first reading."""
+    """A connection with somebody else at work before the first reading, or after the last."""
 
     meanwhile: Callable[[], object]
+    before_commit: Callable[[], object]
 
     def read_in_turn(self, readings):  # type: ignore[no-untyped-def]
-        meanwhile, self.meanwhile = self.meanwhile, lambda: None
-        meanwhile()
-        return super().read_in_turn(readings)
+        self.meanwhile()
+        yield from super().read_in_turn(readings)
+        self.before_commit()
 
 
 class Plant:
@@ -84,6 +85,7 @@ class Plant:
         *,
         day: date | None = None,
         meanwhile: Callable[[], object] = lambda: None,
+        before_commit: Callable[[], object] = lambda: None,
     ) -> dict[Partition, WindowReport | Exception]:
         """One run of the schedule, at a time of the server; for that day, or one that it was asked for earlier."""
         if now is not None:
@@ -92,7 +94,7 @@ class Plant:
         run_id = f"run {self.runs}"
         today = [(day or self.clock.now.date(), group) for group in GROUPS]
         with InterruptedSource(self.site.server) as source:
-            source.meanwhile = meanwhile
+            source.meanwhile, source.before_commit = meanwhile, before_commit
             outcomes = load_tail(
                 self.site,
                 source,
@@ -409,6 +411,34 @@ def test_two_tails_at_once_leave_no_gap_and_no_double(plant: Plant, other_is_lat
     plant.assert_table_equals_archive(DAY, NOON + 10 * MINUTE)
     plant.tail(NOON + 15 * MINUTE + LAG)
     plant.assert_table_equals_archive(DAY, NOON + 15 * MINUTE)
+
+
+def test_a_slower_tail_that_overwrites_a_newer_one_loses_nothing_though_the_newer_is_told_of_last(plant: Plant) -> None:
+    plant.tail(NOON + LAG)
+    newer: dict[Partition, Watermark] = {}
+
+    def newer_tail() -> None:
+        plant.insert("PUMPS.1", NOON - 3 * MINUTE + timedelta(seconds=1))
+        plant.tail(NOON + 10 * MINUTE + LAG)
+        newer.update(plant.watermarks)
+
+    plant.tail(NOON + 5 * MINUTE + LAG, before_commit=newer_tail)
+    plant.watermarks.update(newer)
+    plant.tail(NOON + 15 * MINUTE + LAG)
+    plant.assert_table_equals_archive(DAY, NOON + 15 * MINUTE)
+
+
+def test_after_a_load_that_was_killed_before_it_could_tell_its_partition_is_read_whole(plant: Plant) -> None:
+    """It may have been planned long ago, with fewer tags."""
+    plant.tail(NOON + LAG)
+    told = dict(plant.watermarks)
+    plant.load_day(DAY.date(), "pumps")
+    plant.watermarks = told
+    assert windows(plant.tail(NOON + 5 * MINUTE + LAG)) == {
+        "25|boilers": Window(NOON - 10 * MINUTE, NOON + 5 * MINUTE),
+        "25|pumps": Window(DAY, NOON + 5 * MINUTE),
+        "25|tanks": Window(NOON - 10 * MINUTE, NOON + 5 * MINUTE),
+    }
 
 
 def test_a_load_of_today_by_hand_while_tails_run_leaves_no_gap(plant: Plant) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from pi_dagster.ingest.errors import IngestError
 from pi_dagster.ingest.report import WindowReport
@@ -131,15 +132,28 @@ def _trusted(
         return {}
     commits = table.own_commits_since(min(watermark.table_version for watermark in watermarks.values()))
     trusted: dict[Partition, datetime] = {}
-    for (day, tag_group), watermark in watermarks.items():
+    for partition, watermark in watermarks.items():
         commit = commits.get(watermark.table_version, {})
+        later = [commits[version] for version in commits if version > watermark.table_version]
         if (
             watermark.instant <= server_now
             and commit.get("run_id") == watermark.run_id
-            and _digest(tags, tag_group) == watermark.tags_digest
+            and not any(_may_undo(commit, partition, watermark) for commit in later)
+            and _digest(tags, partition[1]) == watermark.tags_digest
         ):
-            trusted[day, tag_group] = watermark.instant
+            trusted[partition] = watermark.instant
     return trusted
+
+
+def _may_undo(commit: Mapping[str, Any], partition: Partition, watermark: Watermark) -> bool:
+    """Whether a later commit may have put rows of an older reading, or of fewer tags, into the partition.
+
+    It is another load's that was under way at the same time, or was killed before Dagster heard of it.
+    """
+    day, tag_group = partition
+    if "tag_group" in commit:
+        return (commit["partition_date"], commit["tag_group"]) == (day.isoformat(), tag_group)
+    return "window_end" in commit and datetime.fromisoformat(commit["window_end"]) < watermark.instant
 
 
 def _digest(tags: TagList, tag_group: str) -> str | None:
