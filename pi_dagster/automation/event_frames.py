@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta, timezone
 from functools import partial
 
@@ -74,12 +74,12 @@ def build_event_frame_sensor(
             with resources.server(context).open(patience_seconds=REQUEST_PATIENCE_SECONDS) as source:
                 databases = event_frame_databases(site, source)
 
-                def in_time(windows: Sequence[Window], *, only_open: bool) -> Iterator[EventFrame]:
-                    listed = list_event_frames(site, source, databases, windows, only_open=only_open)
-                    return _until(deadline, listed)
+                def listed(windows: Sequence[Window], *, only_open: bool) -> Iterator[EventFrame]:
+                    in_time = partial(_check_time, deadline)
+                    return list_event_frames(site, source, databases, windows, only_open=only_open, before_page=in_time)
 
                 listing = Listing.of(
-                    look, frames=partial(in_time, only_open=False), open_frames=partial(in_time, only_open=True)
+                    look, frames=partial(listed, only_open=False), open_frames=partial(listed, only_open=True)
                 )
                 requests = source.traffic.requests
             loaded = loaded_days.read(instance, {*lookback, *listing.still_open}, files=_files_by_day(lake))
@@ -139,20 +139,18 @@ def _nightly_tag(asset: dg.AssetKey) -> dict[str, str]:
     return {LOAD_TAG: f"{asset.to_user_string()}: look-back"}
 
 
-def _until(deadline: float, frames: Iterable[EventFrame]) -> Iterator[EventFrame]:
-    """The frames, as long as there is time.
+def _check_time(deadline: float) -> None:
+    """Go on as long as there is time.
 
     Raises:
         Failure: there is none left; the next tick begins anew.
     """
-    for number, frame in enumerate(frames):
-        if number % 1000 == 0 and time.monotonic() > deadline:
-            raise dg.Failure(
-                f"The server needs more than {TICK_SECONDS:.0f} s to list the event frames of the last days. Nothing "
-                "is lost, but nothing is found either: lower `event_frames.lookback_days`, choose fewer "
-                "`event_frames.templates`, or leave event frames to the nightly schedule."
-            )
-        yield frame
+    if time.monotonic() > deadline:
+        raise dg.Failure(
+            f"The server needs more than {TICK_SECONDS:.0f} s to list the event frames of the last days. Nothing "
+            "is lost, but nothing is found either: lower `event_frames.lookback_days`, choose fewer "
+            "`event_frames.templates`, or leave event frames to the nightly schedule."
+        )
 
 
 def _files_by_day(lake: Lake) -> Mapping[date, str]:

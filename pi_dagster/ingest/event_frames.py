@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 
@@ -63,8 +63,11 @@ def list_event_frames(
     windows: Sequence[Window],
     *,
     only_open: bool = False,
+    before_page: Callable[[], None] = lambda: None,
 ) -> Iterator[EventFrame]:
     """The site's event frames that start in one of the windows, each once, in no particular order.
+
+    What `before_page` raises, which is called before pages are asked for, ends the search.
 
     Raises:
         PIWebAPIError: the server cannot be read from.
@@ -81,6 +84,7 @@ def list_event_frames(
         page_size=site.event_frames.page_size,
         largest_page=site.server.max_items_per_call,
         select_fields=site.server.select_fields,
+        before_page=before_page,
     )
 
 

@@ -8,7 +8,7 @@ values. Search modes and defaults: docs.aveva.com/bundle/pi-web-api-reference/pa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
@@ -174,6 +174,7 @@ def find_event_frames(
     page_size: int,
     largest_page: int,
     select_fields: bool = True,
+    before_page: Callable[[], None] = lambda: None,
 ) -> Iterator[EventFrame]:
     """The frames that any of the searches finds, each once, in no particular order.
 
@@ -186,6 +187,7 @@ def find_event_frames(
         largest_page: the server's MaxReturnedItemsPerCall, up to which a page grows when all of its frames start in
             one microsecond.
         select_fields: ask only for what is used.
+        before_page: called before pages are asked for; what it raises ends the search.
 
     Raises:
         PIWebAPIError: a search failed; see `errors`.
@@ -201,6 +203,8 @@ def find_event_frames(
     under_way: set[Future[tuple[list[EventFrame], list[_Slice]]]] = set()
     try:
         while todo or under_way:
+            if todo:
+                before_page()
             free = SEARCHES_IN_FLIGHT - len(under_way)
             under_way |= {pool.submit(read, todo.pop()) for _ in range(min(len(todo), free))}
             done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
