@@ -19,7 +19,8 @@ import dagster as dg
 import pytest
 from deltalake import DeltaTable
 
-from pi_dagster.automation.frame_days import days_of_run
+from pi_dagster.automation.event_frames import changes_tag
+from pi_dagster.automation.frame_days import day_range_tags, days_of_run
 from pi_dagster.definitions import defs
 from pi_dagster.simulator import Fault, FaultKind
 from pi_dagster_tests.framed_plant import FramedPlant, at, day, framed_plant
@@ -222,9 +223,11 @@ def test_a_server_that_is_away_fails_the_tick_and_the_next_one_misses_nothing(
 def test_a_server_that_is_too_slow_fails_the_tick_before_dagster_ends_it(
     plant: FramedPlant, daemon: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plant.frames.open("stop", start=at(1), template="Downtime")
     with monkeypatch.context() as patched:
         patched.setattr("pi_dagster.automation.event_frames.TICK_SECONDS", -1.0)
+        assert daemon.tick() == []
+        assert daemon.last_status() == "FAILURE", "searches that find nothing take their time too"
+        plant.frames.open("stop", start=at(1), template="Downtime")
         assert daemon.tick() == []
     assert daemon.last_status() == "FAILURE"
     assert "event_frames.lookback_days" in str(daemon.last_tick().error)
@@ -245,6 +248,20 @@ def test_a_change_whose_run_failed_is_asked_for_again_when_it_had_its_rest(
     monkeypatch.setattr("pi_dagster.automation.event_frames.RETRY_PAUSE", -timedelta(hours=1))
     assert daemon.tick() == [[day(1)]]
     assert plant.rows() == plant.expected_rows()
+
+
+def test_a_day_rests_after_a_failure_however_long_its_run_took(
+    plant: FramedPlant, daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant.frames.open("stop", start=at(1), template="Downtime")
+    yesterday = date.fromisoformat(day(1))
+    tags = {**changes_tag(dg.AssetKey("pi_event_frames")), **day_range_tags(yesterday, yesterday)}
+    run = dg.DagsterRun("load_pi_event_frames", tags=tags, status=dg.DagsterRunStatus.STARTED)
+    daemon.instance.run_storage.add_historical_run(run, datetime.now(timezone.utc) - timedelta(minutes=20))
+    daemon.instance.report_run_failed(run)
+    assert daemon.tick() == []
+    monkeypatch.setattr("pi_dagster.automation.event_frames.RETRY_PAUSE", -timedelta(hours=1))
+    assert daemon.tick() == [[day(1)]]
 
 
 def test_a_day_that_is_being_loaded_is_not_asked_for_twice_and_not_forgotten(

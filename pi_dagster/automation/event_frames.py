@@ -172,7 +172,7 @@ def _days_that_failed(instance: dg.DagsterInstance, asset: dg.AssetKey, loaded: 
     failed = dg.RunsFilter(
         tags=_both_tags(asset),
         statuses=[dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED],
-        created_after=datetime.now(timezone.utc) - RETRY_PAUSE,
+        updated_after=datetime.now(timezone.utc) - RETRY_PAUSE,
     )
     return {
         day
