@@ -12,7 +12,7 @@ from benchmarks.measuring import Cost, cost_of, own_process, peak_megabytes
 from benchmarks.plants import DAY, MIDNIGHT, WHOLE_DAY_1HZ, AssetModel, generated, plant
 from benchmarks.replay import replaying
 from benchmarks.results import Figure, Row, Scale, Section, Table
-from pi_dagster.ingest.event_frames import load_day
+from pi_dagster.ingest.event_frames import event_frame_databases, load_day
 from pi_dagster.ingest.source import open_source
 from pi_dagster.lake import Lake
 from pi_dagster.site import Site
@@ -94,6 +94,7 @@ def load_days(site: Site, days: int, *, all_attributes: bool) -> FramesLoad:
     """Load the days before DAY, the oldest first."""
     lake = Lake(site.lake.uri)
     with open_source(site.server) as source:
+        databases = event_frame_databases(site, source)
 
         def load() -> int:
             return sum(
@@ -101,6 +102,7 @@ def load_days(site: Site, days: int, *, all_attributes: bool) -> FramesLoad:
                     site,
                     source,
                     lake,
+                    databases=databases,
                     day=DAY - timedelta(days=days - number),
                     read_all_attributes=all_attributes,
                     run_id="benchmark",

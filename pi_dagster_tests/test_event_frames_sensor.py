@@ -358,6 +358,15 @@ def test_a_quiet_tick_asks_the_server_for_four_things(plant: FramedPlant, daemon
     assert plant.server.requests.total == 4
 
 
+def test_a_run_over_many_days_asks_for_the_databases_once(plant: FramedPlant, daemon: Daemon) -> None:
+    for days_ago in (1, 2, 3):
+        plant.frames.open("stop", start=at(days_ago), end=at(days_ago, 7))
+    plant.server.requests.clear()
+    assert daemon.tick() == [[day(3), day(2), day(1)]]
+    # Twice the AF server and its databases; the sensor's two lists; a list and the attributes of each day.
+    assert plant.server.requests.total == 2 * 2 + 2 + 3 * 2
+
+
 def test_the_nightly_schedule_reads_the_lookback_in_runs_of_their_size(plant: FramedPlant, tmp_path: Path) -> None:
     site = plant.site(lookback_days=40)
     from pi_dagster.factory import build_pi_definitions

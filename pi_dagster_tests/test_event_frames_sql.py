@@ -14,7 +14,7 @@ import pytest
 from deltalake import DeltaTable
 
 from pi_dagster.ingest.assets import refresh_assets
-from pi_dagster.ingest.event_frames import load_day
+from pi_dagster.ingest.event_frames import event_frame_databases, load_day
 from pi_dagster.ingest.points import refresh_points
 from pi_dagster.ingest.source import open_source
 from pi_dagster.ingest.timeseries import load_partition
@@ -63,8 +63,9 @@ def skab_lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         with open_source(site.server) as source:
             refresh_assets(site, source, lake, run_id="run")
             refresh_points(site, source, lake, run_id="run")
+            databases = event_frame_databases(site, source)
             for one in days:
-                load_day(site, source, lake, day=one, run_id="run")
+                load_day(site, source, lake, databases=databases, day=one, run_id="run")
                 load_partition(site, source, lake, day=one, tag_group="loop", run_id="run")
         yield folder
 
@@ -106,6 +107,8 @@ def test_the_documented_query_of_attributes_gives_numbers_units_and_states(tmp_p
         plant.frames.open("Batch 8", start=at(1, 9), template="Batch")
         site = plant.site()
         with open_source(site.server) as source:
-            load_day(site, source, Lake(str(plant.lake)), day=date.fromisoformat(day(1)), run_id="run")
+            databases = event_frame_databases(site, source)
+            yesterday = date.fromisoformat(day(1))
+            load_day(site, source, Lake(str(plant.lake)), databases=databases, day=yesterday, run_id="run")
         (row,) = query(plant.lake, ATTRIBUTES)
     assert (row["event_name"], row["yield"], row["unit"]) == ("Batch 7", 81.25, "%")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pi_dagster.ingest.errors import FramesFailedError
-from pi_dagster.ingest.event_frames import load_day
+from pi_dagster.ingest.event_frames import event_frame_databases, load_day
 from pi_dagster.ingest.frame_rows import compare, digests_by_day, frame_content
 from pi_dagster.ingest.report import FramesReport
 from pi_dagster.ingest.source import open_source
@@ -36,6 +36,7 @@ def load(
             site,
             source,
             Lake(str(plant.lake)),
+            databases=event_frame_databases(site, source),
             day=date.fromisoformat(day(days_ago)),
             read_all_attributes=not only_changes,
             run_id="run",

@@ -19,7 +19,7 @@ from pi_dagster.automation.event_frames import changes_tag
 from pi_dagster.automation.frame_days import build_event_frame_partitions
 from pi_dagster.automation.partitions import is_range_run, run_keys
 from pi_dagster.automation.schedules import STOPPED_TAG
-from pi_dagster.ingest.event_frames import load_day
+from pi_dagster.ingest.event_frames import event_frame_databases, load_day
 from pi_dagster.ingest.report import FailedFrame
 from pi_dagster.lake.schemas import PI_EVENT_FRAMES
 from pi_dagster.resources import SiteResources
@@ -87,12 +87,14 @@ def build_pi_event_frames(
         without_attributes: list[tuple[str, FailedFrame]] = []
         with errors_told_plainly(), resources.server(context).open() as source:
             lake = resources.lake(context).open()
+            databases = event_frame_databases(site, source)
             for position, day in enumerate(keys):
                 try:
                     report = load_day(
                         site,
                         source,
                         lake,
+                        databases=databases,
                         day=date.fromisoformat(day),
                         read_all_attributes=not only_changes,
                         run_id=context.run.run_id,

@@ -89,7 +89,14 @@ def list_event_frames(
 
 
 def load_day(
-    site: Site, source: PIWebAPISource, lake: Lake, *, day: date, read_all_attributes: bool = True, run_id: str
+    site: Site,
+    source: PIWebAPISource,
+    lake: Lake,
+    *,
+    databases: Sequence[AssetDatabase],
+    day: date,
+    read_all_attributes: bool = True,
+    run_id: str,
 ) -> FramesReport:
     """Make a day of pi_event_frames what the server lists for it, in one commit; without a change in none.
 
@@ -97,13 +104,13 @@ def load_day(
         site: the settings.
         source: the server to read.
         lake: where pi_event_frames is.
+        databases: where the frames are, as `event_frame_databases` found them a short while ago. Rows of others stay.
         day: the UTC day that the frames start on.
         read_all_attributes: also read the attributes of frames that are over and that the list shows as they are in
             the table: their values may have changed when they are not captured, or were captured again.
         run_id: kept in the commit's metadata.
 
     Raises:
-        AssetsNotFoundError: a database is not shown any more.
         FramesFailedError: attributes could not be read and the site does not allow partial partitions.
         WindowConflictError: other runs kept replacing the day.
         PIWebAPIError: the server cannot be read from.
@@ -115,7 +122,7 @@ def load_day(
     for tries_left in reversed(range(_TRIES)):
         before = table.read_day(day)
         try:
-            listing = _read_day(site, source, before, read_all_attributes=read_all_attributes)
+            listing = _read_day(site, source, databases, before, read_all_attributes=read_all_attributes)
             rows = frame_table([*listing.rows, *listing.kept])
             commit = None if listing.is_in_table else _replace(site, table, before, rows, run_id=run_id)
             break
@@ -169,8 +176,14 @@ class _Listing:
     failed: Sequence[FailedFrame]
 
 
-def _read_day(site: Site, source: PIWebAPISource, before: DayOfFrames, *, read_all_attributes: bool) -> _Listing:
-    databases = event_frame_databases(site, source)
+def _read_day(
+    site: Site,
+    source: PIWebAPISource,
+    databases: Sequence[AssetDatabase],
+    before: DayOfFrames,
+    *,
+    read_all_attributes: bool,
+) -> _Listing:
     frames = list(list_event_frames(site, source, databases, [Window.of_day(before.day)]))
     old_rows: dict[str, Row] = {row["event_frame_id"]: row for row in before.rows.to_pylist()}
     changes = compare(old_rows.values(), frames)
