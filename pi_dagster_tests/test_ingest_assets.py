@@ -369,6 +369,13 @@ def test_a_server_without_elements_says_what_to_do(tmp_path: Path) -> None:
             plant.refresh(asset_server="X")
 
 
+@pytest.mark.parametrize("status", [403, 404])
+def test_a_server_that_refuses_to_tell_of_af_says_what_to_do(plant: Plant, status: int) -> None:
+    plant.running.faults.add(Fault(kind=FaultKind.STATUS, route="assetservers", status=status))
+    with pytest.raises(AssetsNotFoundError, match=rf"AF servers .*{status}.* write `asset_framework: null`"):
+        plant.refresh()
+
+
 def test_a_tree_200_levels_deep_is_read_whole(plant: Plant) -> None:
     below = None
     for level in range(200):

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from pi_dagster.piwebapi.errors import AssetsNotFoundError, BrokenAnswerError
+from pi_dagster.piwebapi.errors import AssetsNotFoundError, BrokenAnswerError, RequestRefusedError
 from pi_dagster.piwebapi.refusals import reason_in
 from pi_dagster.piwebapi.transport import Transport
 from pi_dagster.webid import WebId
@@ -49,7 +49,13 @@ def find_asset_server(transport: Transport, name: str | None) -> AssetServer:
     Raises:
         AssetsNotFoundError: there is none of that name, or there are several and none is named.
     """
-    servers = transport.get("assetservers", [("webIdType", "IDOnly")], rows_of(AssetServer))
+    try:
+        servers = transport.get("assetservers", [("webIdType", "IDOnly")], rows_of(AssetServer))
+    except RequestRefusedError as error:
+        raise AssetsNotFoundError(
+            f"{transport.url} does not tell this login its AF servers ({error}) Give it read access, or write "
+            "`asset_framework: null` if there is no AF."
+        ) from error
     known = ", ".join(server.name for server in servers) or "none"
     if name is None:
         if len(servers) == 1:
