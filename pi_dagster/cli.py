@@ -303,7 +303,8 @@ def _facts_of(diagnosis: Diagnosis, site: Site) -> dict[str, str]:
         reads = f"; the site reads {server.data_server}" if server.data_server else ""
         facts["Data Archives"] = f"{', '.join(server.data_servers)}{reads}"
     if server.asset_server is not None:
-        facts["AF server"] = f"{server.asset_server}; the site reads {', '.join(server.asset_databases)}"
+        reads = f"; the site reads {', '.join(server.asset_databases)}" if server.asset_databases else ""
+        facts["AF server"] = f"{server.asset_server}{reads}"
     if server.tags_visible is not None:
         facts["Tags it may see"] = f"{server.tags_visible:,}" + ("" if server.all_tags_listed else " and more")
         groups = ", ".join(f"{name} {count:,}" for name, count in server.tags_by_group.items())

@@ -14,12 +14,14 @@ from itertools import islice
 
 from pi_dagster.assets.failures import EXPECTED_ERRORS
 from pi_dagster.ingest.asset_tags import AssetTags
+from pi_dagster.ingest.errors import AssetsMissingError
 from pi_dagster.ingest.groups import TagAssigner
 from pi_dagster.ingest.source import open_source
 from pi_dagster.lake import (
     AssetAttributesTable,
     AssetHierarchyTable,
     CommitUncertainError,
+    EventFramesTable,
     Lake,
     LakeAccessError,
     PointsTable,
@@ -50,6 +52,8 @@ _CONNECT_SECONDS = 5.0
 _READ_SECONDS = 30.0
 _NOTABLE_SKEW = timedelta(seconds=30)
 _TAGS_READ = 5
+_TABLES: tuple[type[LakeTable], ...] = (PointsTable, TimeseriesTable)
+_ASSET_TABLES: tuple[type[LakeTable], ...] = (AssetHierarchyTable, AssetAttributesTable, EventFramesTable)
 _READ_BACK = timedelta(hours=1)
 _MOST_NAMES_ASKED = 20
 
@@ -148,7 +152,11 @@ def diagnose(site: Site) -> Diagnosis:
     asset_tags: AssetTags | None = None
     if site.has_groups_by_assets:
         with _noting_problems(diagnosis):
-            asset_tags = AssetTags.read(Lake(site.lake.uri, site.lake.resolve_storage_options()))
+            try:
+                asset_tags = AssetTags.read(Lake(site.lake.uri, site.lake.resolve_storage_options()))
+            except AssetsMissingError as error:
+                # So it is at every new site; the schedule loads them first.
+                diagnosis.notes.append(str(error))
     with _noting_problems(diagnosis), open_for_a_person(site.server) as source:
         _look_at_server(site, source, diagnosis)
         data_server = _look_at_data_servers(site, source, diagnosis)
@@ -156,7 +164,7 @@ def diagnose(site: Site) -> Diagnosis:
         _read_values(source, points, diagnosis)
         _look_at_assets(site, source, diagnosis)
     with _noting_problems(diagnosis):
-        _look_at_lake(Lake(site.lake.uri, site.lake.resolve_storage_options()), diagnosis)
+        _look_at_lake(site, diagnosis)
     return diagnosis
 
 
@@ -303,11 +311,11 @@ def _look_at_assets(site: Site, source: PIWebAPISource, diagnosis: Diagnosis) ->
     diagnosis.server.asset_databases = [database.name for database in databases]
 
 
-def _look_at_lake(lake: Lake, diagnosis: Diagnosis) -> None:
+def _look_at_lake(site: Site, diagnosis: Diagnosis) -> None:
+    lake = Lake(site.lake.uri, site.lake.resolve_storage_options())
     lake.check_writable()
     diagnosis.lake.is_writable = True
-    tables: tuple[type[LakeTable], ...] = (PointsTable, TimeseriesTable, AssetHierarchyTable, AssetAttributesTable)
-    for table in tables:
+    for table in (*_TABLES, *(_ASSET_TABLES if site.asset_framework else ())):
         with _noting_problems(diagnosis):
             try:
                 diagnosis.lake.table_versions[table.definition.name] = table.open(lake, create=False).version

@@ -111,6 +111,23 @@ def test_check_tells_when_the_asset_framework_of_the_site_is_not_there(site_file
     assert "shows this login no database South (it shows: Plant)" in " ".join(result.stderr.split())
 
 
+def test_check_without_the_asset_framework_says_nothing_of_its_tables(site_file: Path) -> None:
+    def tables() -> list[str]:
+        return [*json.loads(pi_dagster("check", "--site", site_file, "--json").stdout)["lake"]["table_versions"]]
+
+    base, assets = ["pi_points", "pi_timeseries"], ["pi_asset_hierarchy", "pi_asset_attributes", "pi_event_frames"]
+    assert tables() == [*base, *assets]
+    site_file.write_text(site_file.read_text() + "  asset_framework: null\n")
+    assert tables() == base
+
+
+def test_check_finds_nothing_wrong_where_groups_by_assets_wait_for_the_first_load(site_file: Path) -> None:
+    site_file.write_text(site_file.read_text().replace("tag_filter: BLR*", "af_template: Boiler"))
+    result = pi_dagster("check", "--site", site_file)
+    assert "Note: A tag group is chosen by AF elements" in " ".join(result.stderr.split())
+    assert result.exit_code == 0
+
+
 def test_tags_of_a_group_by_assets_ask_for_the_assets_first(site_file: Path) -> None:
     site_file.write_text(site_file.read_text().replace("tag_filter: BLR*", "af_template: Boiler"))
     result = pi_dagster("tags", "--site", site_file)
