@@ -1,10 +1,14 @@
 """What can go wrong between reading tags and committing their partition.
 
 IngestError
-├── PointsMissingError      the list of tags has not been loaded yet
-├── NoTagsError             a tag group that matches no tag, or a server that lists none
-├── TagsFailedError         some tags could not be read whole; nothing was committed
-└── FramesFailedError       attributes of some event frames could not be read; nothing was committed
+├── PointsMissingError        the list of tags has not been loaded yet
+├── NoTagsError               a tag group that matches no tag, or a server that lists none
+├── LakeOfAnotherServerError  the lake holds the tags of another Data Archive
+├── NoElementsError           no AF element that the site asks for
+├── AssetsLostError           too much of AF is gone at once; nothing was committed
+├── AssetsMissingError        tag groups go by the AF tables, which have not been loaded yet
+├── TagsFailedError           some tags could not be read whole; nothing was committed
+└── FramesFailedError         attributes of some event frames could not be read; nothing was committed
 """
 
 from __future__ import annotations
