@@ -305,6 +305,17 @@ def test_a_day_that_somebody_loaded_by_hand_is_not_asked_for(plant: FramedPlant,
     assert plant.rows() == plant.expected_rows()
 
 
+def test_an_old_day_that_somebody_loaded_by_hand_is_not_asked_for(plant: FramedPlant, daemon: Daemon) -> None:
+    """The sensor knows old days from an earlier look at Dagster's record."""
+    frame = plant.frames.open("stop", start=at(100), end=at(99))
+    job = defs().get_repository_def().get_job("load_pi_event_frames")
+    assert job.execute_in_process(instance=daemon.instance, partition_key=day(100)).success
+    assert daemon.tick() == []
+    plant.frames.edit(frame.id, severity="Minor")
+    assert job.execute_in_process(instance=daemon.instance, partition_key=day(100)).success
+    assert daemon.tick() == []
+
+
 def test_a_table_that_is_new_is_filled_again(plant: FramedPlant, daemon: Daemon) -> None:
     plant.frames.open("stop", start=at(1), template="Downtime")
     daemon.tick()

@@ -126,7 +126,9 @@ class LoadedDays:
         """
         now = time.monotonic()
         look_at_all = self._looked_at_all is None or now - self._looked_at_all > _ALL_DAYS_SECONDS
-        self._asked.update(days, self._days_with_open_frames())
+        # A day whose files are not those that are known of it may have been loaded since by others.
+        others = (day for day, known in self._known() if known.files != files.get(day, ""))
+        self._asked.update(days, self._days_with_open_frames(), others)
         wanted = None if look_at_all else {day.isoformat() for day in self._asked}
         latest = instance.get_latest_storage_id_by_partition(
             self._asset, dg.DagsterEventType.ASSET_MATERIALIZATION, partitions=wanted
