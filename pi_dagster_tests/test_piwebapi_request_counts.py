@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pi_dagster.piwebapi.errors import TooManyEqualTimesError
+from pi_dagster.piwebapi.answers import Answer
+from pi_dagster.piwebapi.errors import RequestTimeoutError, TooManyEqualTimesError
+from pi_dagster.piwebapi.planning import Request
 from pi_dagster_tests.model_server import DAY_US, ModelReader, least_possible
 
 Instants = np.ndarray
@@ -133,3 +136,26 @@ def test_a_tag_with_more_events_at_one_instant_than_a_request_may_return_fails_a
     assert {web_id: type(error) for web_id, error in reading.failures.items()} == {
         list(reader.instants)[1]: TooManyEqualTimesError
     }
+
+
+@pytest.mark.parametrize("bad", [0, 10, 19])
+@pytest.mark.parametrize("in_flight", [1, 8])
+def test_a_tag_that_is_never_answered_in_time_fails_alone(bad: int, in_flight: int) -> None:
+    class Late(ModelReader):
+        def submit(self, request: Request) -> Future[Answer]:
+            if bad_tag not in request.web_ids:
+                return super().submit(request)
+            self.requests.append(request)
+            late: Future[Answer] = Future()
+            late.set_exception(RequestTimeoutError("too late"))
+            return late
+
+        def server_is_answering(self) -> bool:
+            return True
+
+    reader = Late(plant(*[steady(10)] * 20), batch_size=10, max_requests_in_flight=in_flight)
+    bad_tag = list(reader.instants)[bad]
+    reading = reader.read_day()
+    assert sum(table.num_rows for table in reading) == 190
+    assert list(reading.failures) == [bad_tag]
+    assert len(reader.requests) <= 40

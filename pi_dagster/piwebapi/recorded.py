@@ -9,7 +9,7 @@ so that one bad tag costs one tag.
 from __future__ import annotations
 
 from bisect import insort
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -43,7 +43,8 @@ _FAILURES_BEFORE_ANY_SUCCESS = 10
 _FAILURES_IN_A_ROW = 100
 _TIMEOUTS_IN_A_ROW = 8
 """Failures after which the server, not a tag, is held to be the reason: of single tags before any tag was read and
-later, as the tags of one broken interface are neighbours; and of requests of any size that were not answered."""
+later, as the tags of one broken interface are neighbours; and of requests of any size that were not answered, where
+those of one tag count once: after as many of its own, the tag is the reason."""
 _MAY_BE_ONE_TAG = (
     AnswerTooLargeError,
     BrokenAnswerError,
@@ -162,6 +163,7 @@ class RecordedReading:
         self._since_burst: dict[str, Density] = {}
         self._failures_in_a_row = 0
         self._timeouts_in_a_row = 0
+        self._timeouts_alone: Counter[str] = Counter()
         self._has_read_something = False
         self._is_given_up = False
         self._steps: list[_Step] = []
@@ -252,8 +254,9 @@ class RecordedReading:
         try:
             step.pieces = self._pieces(request, future.result())
         except PIWebAPIError as error:
-            self._blame(error)
-            if smaller := _cut_in_half(request, error):
+            self._blame(request, error)
+            is_to_blame = self._timeouts_alone[request.web_ids[0]] >= _TIMEOUTS_IN_A_ROW
+            if not is_to_blame and (smaller := _cut_in_half(request, error)):
                 self._steps.remove(step)
                 for half in smaller:
                     self._queue(half)
@@ -262,6 +265,7 @@ class RecordedReading:
                 step.pieces = {}
         else:
             self._failures_in_a_row = self._timeouts_in_a_row = 0
+            self._timeouts_alone.pop(request.web_ids[0], None)
             self._has_read_something = True
 
     def _pieces(self, request: Request, answer: Answer) -> dict[str, StreamEvents]:
@@ -307,12 +311,16 @@ class RecordedReading:
         backing = self._since_burst[web_id] = before.followed_by(density, page_size) if before else density
         return backing
 
-    def _blame(self, error: PIWebAPIError) -> None:
+    def _blame(self, request: Request, error: PIWebAPIError) -> None:
         """Raise `error` when it looks like the server's, not like one tag's."""
         if not isinstance(error, _MAY_BE_ONE_TAG) or (isinstance(error, ServerTroubleError) and error.status != 500):
             raise error
         if isinstance(error, RequestTimeoutError):
-            self._timeouts_in_a_row += 1
+            if len(request.web_ids) == 1:
+                self._timeouts_alone[request.web_ids[0]] += 1
+            if self._timeouts_alone[request.web_ids[0]] <= 1:
+                # What follows of a tag that is suspected already says nothing more about the server.
+                self._timeouts_in_a_row += 1
             if self._timeouts_in_a_row >= _TIMEOUTS_IN_A_ROW or not self._reader.server_is_answering():
                 raise error
 
