@@ -244,3 +244,10 @@ def test_whoever_waits_when_the_limiter_closes_gives_up() -> None:
         for thread in threads:
             thread.join(timeout=30)
     assert len(failures) == 3
+
+
+def test_a_closed_limiter_lets_nothing_be_sent_even_when_nobody_else_is() -> None:
+    limiter = RequestLimiter(max_in_flight=1, max_per_second=1000)
+    limiter.close()
+    with pytest.raises(ConnectionFailedError), limiter.slot(patience_seconds=60, is_repeat=True):
+        pass

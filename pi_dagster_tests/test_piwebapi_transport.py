@@ -30,6 +30,7 @@ from pi_dagster.piwebapi.errors import (
     RequestRefusedError,
     RequestTimeoutError,
     ServerTroubleError,
+    TransientError,
     WriteRefusedError,
 )
 from pi_dagster.piwebapi.retrying import RetryPolicy
@@ -377,7 +378,14 @@ def test_after_a_refused_login_nothing_more_is_sent() -> None:
 
 
 def test_a_transport_that_is_stopped_repeats_nothing() -> None:
-    script = Script(answer(503))
+    refused = threading.Event()
+    refusal = answer(503)
+
+    def refuse(request: BaseHTTPRequestHandler) -> None:
+        refusal(request)
+        refused.set()
+
+    script = Script(refuse)
     with serving(script) as url:
         patient = RetryPolicy(budget_seconds=3600, first_wait_seconds=1000, longest_wait_seconds=1000)
         transport = Transport(ServerSettings(url=url), retry=patient)
@@ -386,14 +394,16 @@ def test_a_transport_that_is_stopped_repeats_nothing() -> None:
         def ask() -> None:
             try:
                 transport.get("x", [], bytes)
-            except ServerTroubleError as error:
+            except TransientError as error:
                 failures.append(error)
 
         thread = threading.Thread(target=ask)
         thread.start()
+        refused.wait(timeout=30)
         transport.stop()
         thread.join(timeout=30)
         assert len(failures) == 1
+        assert len(script.requests) == 1
 
 
 def test_a_ca_bundle_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -232,6 +232,8 @@ class RequestLimiter:
             (self._waiting.appendleft if is_repeat else self._waiting.append)(me)
             try:
                 while True:
+                    if self._is_closed:
+                        raise ConnectionFailedError("The connection was closed before this request could be sent.")
                     now = time.monotonic()
                     pause = self._resume_at - now
                     if pause > max(0.0, patience_seconds) and self._last_refusal is not None:
@@ -242,8 +244,6 @@ class RequestLimiter:
                         self._next_start = max(now, self._next_start) + self._spacing
                         self._in_flight += 1
                         return Slot(epoch=self._limit.epoch, in_flight=self._in_flight, give_back=self._take_back)
-                    if self._is_closed:
-                        raise ConnectionFailedError("The connection was closed before this request could be sent.")
                     self._changed.wait(too_early if is_next else None)
             finally:
                 self._waiting.remove(me)
