@@ -298,6 +298,18 @@ def test_an_element_that_answers_403_keeps_its_rows_and_those_below_it(plant: Pl
     assert plant.attributes() == attributes
 
 
+def test_every_missing_element_is_asked_for_however_many_they_are(plant: Plant) -> None:
+    hidden = [plant.tree.add(f"Cabin {number}") for number in range(1100)]
+    plant.refresh()
+    elements = plant.elements()
+    for element in hidden:
+        plant.running.assets.forbid(element)
+    one_element = "elements/" + "?" * len(elements[str(hidden[0])]["element_webid"])
+    plant.running.faults.add(Fault(kind=FaultKind.STATUS, route=one_element, status=403))
+    plant.refresh(max_lost_share=1)
+    assert plant.elements() == elements
+
+
 def test_an_element_whose_attributes_answer_403_keeps_its_rows(plant: Plant) -> None:
     plant.refresh()
     elements, attributes = plant.elements(), plant.attributes()

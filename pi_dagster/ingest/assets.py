@@ -57,9 +57,6 @@ _COMPARED = (
 _SAMPLE_ROWS = 10
 _MOST_NAMED = 100
 _ROWS_AT_ONCE = 5_000
-_MOST_LOOKED_AT = 1000
-"""Missing elements that are asked for one by one; of a missing branch only its uppermost one is."""
-
 _FORBIDDEN = 403
 
 
@@ -264,8 +261,11 @@ class _Refresh:
         return missing
 
     def _forbidden(self, missing: Mapping[str, Row]) -> set[str]:
-        """The missing elements that the server says are there but not for this login, and all below them."""
-        uppermost = [row for row in missing.values() if row["parent_id"] not in missing][:_MOST_LOOKED_AT]
+        """The missing elements that the server says are there but not for this login, and all below them.
+
+        Of a missing branch only the uppermost element is asked for.
+        """
+        uppermost = [row for row in missing.values() if row["parent_id"] not in missing]
         answers = self._search.look_at([row["element_webid"] for row in uppermost])
         return _branches(
             missing, {row["element_id"] for row in uppermost if answers[row["element_webid"]] == _FORBIDDEN}
