@@ -137,7 +137,7 @@ class ElementDetailsReader:
         transport: the connection.
         elements_per_batch: elements a request.
         page_size: children of one element asked for at once.
-        requests_ahead: batches under way at once; also bounds the memory.
+        requests_ahead: batches under way at once; twice as many are held, which bounds the memory.
         select_fields: ask only for what is used.
         pool: where further pages of long lists are fetched.
     """
@@ -175,7 +175,8 @@ class ElementDetailsReader:
             try:
                 for part in parts:
                     ahead.append(own_pool.submit(in_smaller_parts, part, self._read_part))
-                    if len(ahead) >= self._requests_ahead:
+                    # Twice as many, as those that end before the oldest leave their threads idle.
+                    if len(ahead) >= 2 * self._requests_ahead:
                         yield from ahead.popleft().result()
                 while ahead:
                     yield from ahead.popleft().result()
