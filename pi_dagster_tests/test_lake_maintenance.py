@@ -15,6 +15,7 @@ from deltalake import DeltaTable
 from pi_dagster.factory import build_pi_definitions
 from pi_dagster.lake import Lake, TimeseriesTable
 from pi_dagster.lake.maintenance import maintain
+from pi_dagster.lake.schemas import CHECKPOINT_INTERVAL
 from pi_dagster.site import Site
 from pi_dagster_tests.lake_scenarios import Event, batch_of, events_in, generation, hour, replace
 
@@ -32,6 +33,11 @@ def data_files(table: TimeseriesTable) -> set[Path]:
 
 def log_entries(table: TimeseriesTable) -> list[str]:
     return sorted(path.name for path in (Path(table.uri) / "_delta_log").glob("*.json"))
+
+
+def checkpoints(table: TimeseriesTable) -> list[int]:
+    log = Path(table.uri) / "_delta_log"
+    return [int(path.name.split(".")[0]) for path in log.glob("*.checkpoint.parquet")]
 
 
 def age(*files: Path) -> None:
@@ -88,6 +94,21 @@ def test_a_longer_retention_becomes_the_tables_own(table: TimeseriesTable) -> No
     configuration = DeltaTable(table.uri).metadata().configuration
     assert configuration["delta.deletedFileRetentionDuration"] == "interval 30 days"
     assert configuration["delta.logRetentionDuration"] == "interval 30 days"
+
+
+def test_a_table_of_an_earlier_version_gets_the_checkpoint_interval_of_new_ones(table: TimeseriesTable) -> None:
+    DeltaTable(table.uri).alter.set_table_properties({"delta.checkpointInterval": "100"})
+    maintain(table, retention_days=7)
+    configuration = DeltaTable(table.uri).metadata().configuration
+    assert configuration["delta.checkpointInterval"] == str(CHECKPOINT_INTERVAL)
+
+
+def test_a_commit_never_has_more_log_entries_to_read_than_the_checkpoint_interval(table: TimeseriesTable) -> None:
+    for number in range(2 * CHECKPOINT_INTERVAL + 2):
+        replace(table, generation(float(number)))
+        last_checkpoint = max([-1, *checkpoints(table)])
+        assert table.version - last_checkpoint <= CHECKPOINT_INTERVAL
+    assert len(checkpoints(table)) == 2
 
 
 def test_less_than_a_week_is_refused(table: TimeseriesTable) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-from pi_dagster.lake.schemas import retention_properties
+from pi_dagster.lake.schemas import log_properties
 from pi_dagster.lake.table import LakeTable
 
 SHORTEST_RETENTION_DAYS = 7
@@ -43,7 +43,7 @@ def maintain(table: LakeTable, *, retention_days: int) -> MaintenanceReport:
         raise ValueError(f"files are kept for at least {SHORTEST_RETENTION_DAYS} days, not {retention_days}")
     with table.lake.explaining(f"deleting old files of {table.uri}"):
         snapshot = table.snapshot()
-        wanted = retention_properties(retention_days)
+        wanted = log_properties(retention_days)
         if not wanted.items() <= snapshot.metadata().configuration.items():
             snapshot.alter.set_table_properties(dict(wanted))
             snapshot = table.snapshot()

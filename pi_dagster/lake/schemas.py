@@ -203,11 +203,17 @@ class TableDefinition:
     """Table properties at creation; they do not make a table ours or not."""
 
 
-def retention_properties(days: int) -> Mapping[str, str]:
-    """Table properties that keep the log, and the entries of deleted files in it, for this many days."""
+CHECKPOINT_INTERVAL = 20
+"""Commits between two checkpoints. A commit reads each log entry since the last checkpoint twice: with delta-rs's 100
+it cost 1.4 times as much CPU on an old table as on a young one, with 20 and with 10 it cost 1.2 times as much."""
+
+
+def log_properties(retention_days: int) -> Mapping[str, str]:
+    """Table properties that keep the log and the entries of deleted files in it for so many days, and quick to read."""
     return {
-        "delta.logRetentionDuration": f"interval {days} days",
-        "delta.deletedFileRetentionDuration": f"interval {days} days",
+        "delta.checkpointInterval": str(CHECKPOINT_INTERVAL),
+        "delta.logRetentionDuration": f"interval {retention_days} days",
+        "delta.deletedFileRetentionDuration": f"interval {retention_days} days",
     }
 
 
@@ -216,7 +222,7 @@ PI_TIMESERIES = TableDefinition(
     description="Recorded values of PI tags, one row an archive event.",
     schema=TIMESERIES_SCHEMA,
     partition_columns=PARTITION_COLUMNS,
-    properties=retention_properties(7),
+    properties=log_properties(7),
 )
 
 PI_POINTS = TableDefinition(
@@ -242,7 +248,7 @@ PI_EVENT_FRAMES = TableDefinition(
     description="Event frames of PI Asset Framework, one row a frame, as the server last listed them.",
     schema=EVENT_FRAMES_SCHEMA,
     partition_columns=("start_date",),
-    properties=retention_properties(7),
+    properties=log_properties(7),
 )
 
 
