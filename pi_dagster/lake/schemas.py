@@ -204,8 +204,8 @@ class TableDefinition:
 
 
 CHECKPOINT_INTERVAL = 20
-"""Commits between two checkpoints. A commit reads each log entry since the last checkpoint twice: with delta-rs's 100
-it cost 1.4 times as much CPU on an old table as on a young one, with 20 and with 10 it cost 1.2 times as much."""
+"""Commits between two checkpoints. A commit reads each log entry since the last checkpoint twice: on a table at version
+20,000 it took 48 ms with delta-rs's 100 and 27 ms with 20, where writing a checkpoint took 5 to 61 ms."""
 
 
 def log_properties(retention_days: int) -> Mapping[str, str]:
