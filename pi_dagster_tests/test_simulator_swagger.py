@@ -25,7 +25,6 @@ from pi_dagster.simulator import (
 from pi_dagster.simulator.calls import Call, Query
 from pi_dagster.simulator.routes import ROUTES
 from pi_dagster.simulator.service import Route, Service
-from pi_dagster.webid import WebIdType
 from pi_dagster_tests.planted_archive import (
     FLOW,
     NOON,
