@@ -8,7 +8,6 @@ A window is replaced by its new rows in one Delta commit, so that a process kill
 rows or the new ones. Commits go through delta-rs, which must not be used in forked processes: use `spawn`.
 """
 
-from pi_dagster.lake.assets import AssetAttributesTable, AssetHierarchyTable
 from pi_dagster.lake.errors import (
     CommitUncertainError,
     ForeignTableError,
@@ -22,7 +21,6 @@ from pi_dagster.lake.errors import (
 from pi_dagster.lake.event_frames import DayOfFrames, EventFramesTable
 from pi_dagster.lake.location import Lake
 from pi_dagster.lake.partition_window import PartitionWindow
-from pi_dagster.lake.points import PointsTable
 from pi_dagster.lake.replacement import NewRows, WindowCommit
 from pi_dagster.lake.schemas import (
     ASSET_ATTRIBUTES_SCHEMA,
@@ -33,6 +31,7 @@ from pi_dagster.lake.schemas import (
     TIMESERIES_SCHEMA,
     column_descriptions,
 )
+from pi_dagster.lake.snapshot import AssetAttributesTable, AssetHierarchyTable, PointsTable
 from pi_dagster.lake.timeseries import TimeseriesTable
 
 __all__ = [

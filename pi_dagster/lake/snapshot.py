@@ -1,4 +1,4 @@
-"""A table that is replaced whole by each new snapshot, so that its history is the table's versions."""
+"""The tables that are replaced whole by each new snapshot, so that their history is the table's versions."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from deltalake.transaction import RemoveAction
 from pi_dagster.lake.commit import FileChange, commit_change
 from pi_dagster.lake.errors import RowsRefusedError
 from pi_dagster.lake.parquet_writer import ParquetWriter, Staging
+from pi_dagster.lake.schemas import PI_ASSET_ATTRIBUTES, PI_ASSET_HIERARCHY, PI_POINTS
 from pi_dagster.lake.table import LakeTable
 
 _UNCHANGING_OPERATIONS = frozenset({"OPTIMIZE", "VACUUM START", "VACUUM END"})
@@ -132,3 +133,21 @@ def _remove_all(snapshot: DeltaTable) -> list[RemoveAction]:
         RemoveAction(action["path"], True, now, action["size_bytes"], {})
         for action in pa.table(snapshot.get_add_actions(flatten=True)).to_pylist()
     ]
+
+
+class PointsTable(SnapshotTable):
+    """The Delta table pi_points: the tags."""
+
+    definition = PI_POINTS
+
+
+class AssetHierarchyTable(SnapshotTable):
+    """The Delta table pi_asset_hierarchy: the elements of AF."""
+
+    definition = PI_ASSET_HIERARCHY
+
+
+class AssetAttributesTable(SnapshotTable):
+    """The Delta table pi_asset_attributes: the attributes of those elements."""
+
+    definition = PI_ASSET_ATTRIBUTES
