@@ -83,8 +83,8 @@ def test_a_tag_name_made_of_digits_stays_a_text(tmp_path: Path) -> None:
         ("pumps", "boilers", "defs.yaml:9:3: setting `tag_groups`: two tag groups are named 'boilers'"),
         (
             LOGIN,
-            "login: {kind: kerberos}",
-            "`server.login`: there is no login kind 'kerberos'; known are 'anonymous',",
+            "login: {kind: digest}",
+            "`server.login`: there is no login kind 'digest'; known are 'anonymous',",
         ),
         (LOGIN, "login: {username: me}", "defs.yaml:5:5: setting `server.login`: say of which `kind` the login is."),
         (LOGIN, "login: basic", "setting `server.login`: write its settings as `name: value` lines."),

@@ -8,11 +8,14 @@ from typing import Any
 import yaml
 from pydantic_core import ErrorDetails
 
-from pi_dagster.site import ELEMENT_PATH_PATTERN, NAME_PATTERN
+from pi_dagster.site import ELEMENT_PATH_PATTERN, HOST_PATTERN, NAME_PATTERN, PRINCIPAL_PATTERN
 
 LETTERS_OF_PATTERN = {
     NAME_PATTERN: "use only letters A to Z, digits and _ . - and no blanks",
     ELEMENT_PATH_PATTERN: "write a path that begins with / and a name, like /Enterprise/Site1",
+    PRINCIPAL_PATTERN: "write a principal like svc_dagster@PLANT.EXAMPLE.COM",
+    HOST_PATTERN: "write only the host name, like pi.example.com",
+    r"^https?://[^/]": "write a URL like https://identity.example.com/connect/token",
     r"^[A-Za-z0-9_]+$": "use only letters A to Z, digits and _ and no blanks",
     r"^[A-Za-z_][A-Za-z0-9_]*$": (
         "this is the name of an environment variable, not the secret itself: letters A to Z, digits and _ only"
