@@ -468,9 +468,12 @@ class Site(SettingsModel):
         le=3660,
         description="Days that replaced files and the log of pi_timeseries and pi_event_frames are kept.",
     )
-    allow_partial: bool = Field(
-        default=False,
-        description="When a tag cannot be read: false fails its partition; true commits the other tags without it.",
+    on_tag_error: Literal["fail", "keep"] = Field(
+        default="fail",
+        description=(
+            "When a tag, or an event frame's attributes, cannot be read: `fail` fails the partition; `keep` commits "
+            "the others, and what was there of this one stays."
+        ),
     )
     max_partitions_per_run: int = Field(
         default=30, ge=1, le=1000, description="Partitions that one run of a backfill takes."

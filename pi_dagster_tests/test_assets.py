@@ -138,7 +138,7 @@ def test_a_partition_that_fails_leaves_the_others_of_the_run_loaded(
 def test_partial_partitions_are_loaded_when_the_site_allows_them(
     plant: SmallPlant, instance: dg.DagsterInstance
 ) -> None:
-    plant.site_file.write_text(plant.site_file.read_text() + "  allow_partial: true\n")
+    plant.site_file.write_text(plant.site_file.read_text() + "  on_tag_error: keep\n")
     load(plant, instance, "pi_points")
     plant.delete_tag("PMP02.SPEED")
     key = f"{DAYS[0]}|pumps"
@@ -159,7 +159,7 @@ def test_partial_partitions_are_loaded_when_the_site_allows_them(
 def test_a_partial_partition_fails_its_check_and_names_the_tag(
     plant: SmallPlant, instance: dg.DagsterInstance, run: dict[str, Any], deleted: str | None
 ) -> None:
-    plant.site_file.write_text(plant.site_file.read_text() + "  allow_partial: true\n")
+    plant.site_file.write_text(plant.site_file.read_text() + "  on_tag_error: keep\n")
     load(plant, instance, "pi_points")
     if deleted is not None:
         plant.delete_tag(deleted)

@@ -144,7 +144,7 @@ def test_a_site_that_allows_it_loads_frames_without_attributes_and_reads_them_la
     frame = plant.frames.open("bad", start=at(1), template="Batch")
     plant.frames.close(frame.id, at(1, 8))
     fault = plant.server.faults.add(Fault(kind=FaultKind.STATUS, status=500, route="streamsets/*/value"))
-    site = plant.site().model_copy(update={"allow_partial": True})
+    site = plant.site().model_copy(update={"on_tag_error": "keep"})
     report = load(plant, site=site)
     assert [failed.event_name for failed in report.failed_frames] == ["bad"]
     plant.server.faults.clear(fault)

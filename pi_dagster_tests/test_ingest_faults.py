@@ -140,7 +140,7 @@ def test_one_bad_tag_is_named_and_nothing_is_committed(
 def test_where_partial_is_allowed_the_others_advance_and_the_bad_tag_keeps_its_rows(
     simulator: RunningSimulator, site: Site, expected: pa.Table, fault: Fault
 ) -> None:
-    site = site.model_copy(update={"allow_partial": True})
+    site = site.model_copy(update={"on_tag_error": "keep"})
     load(site)
     archive = simulator.archive
     good_tag = "Float64.BUSY"
@@ -185,7 +185,7 @@ def test_a_server_that_is_down_ends_the_load_and_changes_nothing(
 
 def test_many_bad_neighbours_cost_only_themselves(simulator: RunningSimulator, site: Site, expected: pa.Table) -> None:
     """The tags of one broken interface were made one after the other, so their WebIDs are neighbours."""
-    site = site.model_copy(update={"allow_partial": True})
+    site = site.model_copy(update={"on_tag_error": "keep"})
     names = sorted(point.name for point in simulator.archive.points())[:15]
     for name in names:
         web_id = web_id_of(simulator, name)
@@ -228,7 +228,7 @@ def test_a_tag_that_fails_after_some_of_its_pages_leaves_none_of_them(tmp_path: 
             lake=LakeSettings(uri=str(tmp_path)),
             start_date=DAY.date(),
             tag_groups=(TagGroup(name="all", tag_filter="*"),),
-            allow_partial=True,
+            on_tag_error="keep",
         )
         lake = Lake(site.lake.uri)
         dense = web_id_of(simulator, "DENSE")

@@ -342,7 +342,7 @@ def test_a_partition_that_fails_is_left_out_and_its_watermark_stays(plant: Plant
 
 
 def test_where_partial_loads_are_allowed_a_failed_tag_keeps_its_partitions_watermark(plant: Plant) -> None:
-    plant.site = plant.site.model_copy(update={"allow_partial": True})
+    plant.site = plant.site.model_copy(update={"on_tag_error": "keep"})
     plant.tail(NOON + LAG)
     forbid(plant, "PUMPS.2")
     for minutes in (5, 10, 15, 20):

@@ -71,7 +71,7 @@ def build_pi_event_frames(
                 asset=key,
                 description=(
                     "The attributes of every event frame of the loaded days were read. Can only fail where the site "
-                    "says `allow_partial`: then such frames are loaded with their old attribute values or none."
+                    "says `on_tag_error: keep`: then such frames are loaded with their old attribute values or none."
                 ),
             )
         ],

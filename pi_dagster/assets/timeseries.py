@@ -78,7 +78,7 @@ def build_pi_timeseries(
                 asset=[*site.asset_key_prefix, PI_TIMESERIES.name],
                 description=(
                     "Every tag of the loaded partitions was read whole. Can only fail where the site says "
-                    "`allow_partial`: then the other tags are loaded, and the unread ones keep their old rows."
+                    "`on_tag_error: keep`: then the other tags are loaded, and the unread ones keep their old rows."
                 ),
             )
         ],

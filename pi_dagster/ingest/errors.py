@@ -50,7 +50,7 @@ class AssetsMissingError(IngestError):
 
 
 class TagsFailedError(IngestError):
-    """Tags that could not be read whole, while the site does not allow partial partitions.
+    """Tags that could not be read whole, while the site says `on_tag_error: fail`.
 
     Args:
         partition: what was to be loaded, for the message.
@@ -64,12 +64,12 @@ class TagsFailedError(IngestError):
         super().__init__(
             f"{len(self.failed_tags)} tags of {partition} could not be read whole, so nothing of it was committed "
             f"({named}{more}). Load it again when the cause is gone; refresh pi_points if tags were deleted; or set "
-            "`allow_partial: true` to commit the other tags."
+            "`on_tag_error: keep` to commit the other tags."
         )
 
 
 class FramesFailedError(IngestError):
-    """Event frames whose attributes could not be read, while the site does not allow partial partitions.
+    """Event frames whose attributes could not be read, while the site says `on_tag_error: fail`.
 
     Args:
         day: the day that the frames start on.
@@ -82,7 +82,7 @@ class FramesFailedError(IngestError):
         more = f"; and {len(self.failed_frames) - _MOST_NAMED} more" if len(self.failed_frames) > _MOST_NAMED else ""
         super().__init__(
             f"The attributes of {len(self.failed_frames)} event frames of {day} could not be read, so nothing of the "
-            f"day was committed ({named}{more}). Load it again when the cause is gone; or set `allow_partial: true` to "
+            f"day was committed ({named}{more}). Load it again when the cause is gone; or set `on_tag_error: keep` to "
             "commit those frames without new attribute values."
         )
 

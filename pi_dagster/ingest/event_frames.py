@@ -111,7 +111,7 @@ def load_day(
         run_id: kept in the commit's metadata.
 
     Raises:
-        FramesFailedError: attributes could not be read and the site does not allow partial partitions.
+        FramesFailedError: attributes could not be read and the site says `on_tag_error: fail`.
         WindowConflictError: other runs kept replacing the day.
         PIWebAPIError: the server cannot be read from.
         LakeError: the table cannot be written.
@@ -230,7 +230,7 @@ def _attributes(
             )
         else:
             found[frame.event_frame_id] = read
-    if failed and not site.allow_partial:
+    if failed and site.on_tag_error == "fail":
         raise FramesFailedError(day, failed)
     return found, failed
 

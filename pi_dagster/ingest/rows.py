@@ -51,7 +51,7 @@ class TableRows:
             FailedTag(tag_webid=web_id, tag_name=self.names[web_id], error=str(error))
             for web_id, error in reading.failures.items()
         ]
-        if self.failed_tags and not self._site.allow_partial:
+        if self.failed_tags and self._site.on_tag_error == "fail":
             raise TagsFailedError(self._partition, self.failed_tags)
         self.keep_tags.update(reading.failures)
 

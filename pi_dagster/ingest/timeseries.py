@@ -142,7 +142,7 @@ class PartitionLoad:
         Raises:
             PointsMissingError: pi_points has not been loaded yet.
             NoTagsError: no tag belongs to the group.
-            TagsFailedError: tags could not be read whole and the site does not allow partial partitions.
+            TagsFailedError: tags could not be read whole and the site says `on_tag_error: fail`.
             PIWebAPIError: the server cannot be read from.
             LakeError: the table cannot be written.
         """
