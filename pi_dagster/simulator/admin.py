@@ -3,6 +3,7 @@
 POST   /events    {"tag", "action": "insert" | "replace" | "remove", "values": [TimedValue, ...]}
 POST   /event-frames  {"action": "open" | "close" | "edit" | "acknowledge" | "annotate" | "delete", "id", ...}, see
                       `event_frame_orders`; answers with the frame's id
+POST   /stream-updates  {"action": "forget"} all signups, or {"action": "unregister", "tag", "reason"}
 GET    /faults    the faults in force, by number
 POST   /faults    a fault's fields, see `faults.Fault`; answers with its number
 DELETE /faults    all of them, or one with ?number=
@@ -25,6 +26,7 @@ from pi_dagster.simulator.archive import UpdateOption
 from pi_dagster.simulator.event_frame_orders import change_event_frames
 from pi_dagster.simulator.faults import Fault
 from pi_dagster.simulator.service import Service
+from pi_dagster.simulator.stream_updates import order_updates
 from pi_dagster.simulator.writes import write_events
 
 if TYPE_CHECKING:
@@ -57,6 +59,13 @@ def admin_app(service: Service, requests: RequestLog) -> Starlette:
         except (msgspec.DecodeError, ValueError) as error:
             return _mistake(str(error))
         return JSONResponse({"id": str(frame_id)})
+
+    async def change_updates(request: Request) -> Response:
+        try:
+            order_updates(service, msgspec.json.decode(await request.body(), type=dict[str, Any]))
+        except (msgspec.DecodeError, ValueError) as error:
+            return _mistake(str(error))
+        return Response(status_code=204)
 
     async def list_faults(request: Request) -> Response:
         return JSONResponse({str(number): fault.describe() for number, fault in service.faults.active().items()})
@@ -92,6 +101,7 @@ def admin_app(service: Service, requests: RequestLog) -> Starlette:
         routes=[
             Route("/events", change_events, methods=["POST"]),
             Route("/event-frames", change_frames, methods=["POST"]),
+            Route("/stream-updates", change_updates, methods=["POST"]),
             Route("/faults", list_faults, methods=["GET"]),
             Route("/faults", add_fault, methods=["POST"]),
             Route("/faults", clear_faults, methods=["DELETE"]),

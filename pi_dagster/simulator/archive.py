@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from enum import Enum
@@ -340,6 +340,14 @@ class _Edits:
         return self.instants[bisect_left(self.instants, start) : bisect_right(self.instants, end)]
 
 
+@dataclass(frozen=True)
+class ArchiveChange:
+    """One event that was written or deleted: the action, as the vendor's `AFDataPipeAction` has it, and the event."""
+
+    action: str
+    event: Events
+
+
 class Archive:
     """One PI Data Archive: a base plus the edits made while it runs. Safe to use from several threads."""
 
@@ -355,6 +363,11 @@ class Archive:
         self.server_id = server_id
         self._edits: dict[int, _Edits] = {}
         self._lock = threading.RLock()
+        self._watchers: list[Callable[[Point, Sequence[ArchiveChange]], None]] = []
+
+    def watch(self, tell: Callable[[Point, Sequence[ArchiveChange]], None]) -> None:
+        """Have `tell` called after each update, with the point and what was changed of it."""
+        self._watchers.append(tell)
 
     @property
     def digital_sets(self) -> Sequence[DigitalSet]:
@@ -436,6 +449,7 @@ class Archive:
         event that replaces another is marked substituted, as the Data Archive marks edits.
         """
         applied = []
+        changes: list[ArchiveChange] = []
         with self._lock:
             edits = self._edits.setdefault(point.id, _Edits())
             for i, instant in enumerate(events.ticks.tolist()):
@@ -455,6 +469,15 @@ class Archive:
                     object.__setattr__(written, "flags", written.flags | np.uint8(SUBSTITUTED))
                 edits.put(instant, written)
                 applied.append(True)
+                if option is UpdateOption.REMOVE:
+                    changes += [ArchiveChange("Delete", present[j : j + 1]) for j in range(len(present))]
+                else:
+                    inserts = option in (UpdateOption.INSERT, UpdateOption.INSERT_NO_COMPRESSION)
+                    action = "Update" if len(present) and not inserts else "Add"
+                    changes.append(ArchiveChange(action, written[-1:]))
+        if changes:
+            for tell in self._watchers:
+                tell(point, changes)
         return applied
 
     def insert(self, point: Point, events: Events) -> None:

@@ -11,6 +11,7 @@ from pi_dagster.simulator import (
     enumerations,
     event_frame_routes,
     point_routes,
+    stream_updates,
     streams,
     streamsets,
     system,
@@ -28,6 +29,7 @@ ROUTES = (
     *event_frame_routes.ROUTES,
     *streams.ROUTES,
     *streamsets.ROUTES,
+    *stream_updates.ROUTES,
     *writes.ROUTES,
     *batch.ROUTES,
 )

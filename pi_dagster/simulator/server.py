@@ -38,6 +38,7 @@ from pi_dagster.simulator.limits import RateLimiter, check_csrf, logged_in_user,
 from pi_dagster.simulator.routes import ROUTES
 from pi_dagster.simulator.service import Service, named_streams
 from pi_dagster.simulator.settings import SimulatorSettings
+from pi_dagster.simulator.update_signups import UpdateSignups
 
 BASE_PATH = "/piwebapi"
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -252,6 +253,7 @@ class RunningSimulator:
         faults: the faults in force; may be changed while it runs.
         assets: the AF server beside it; its databases may be changed while it runs.
         event_frames: the event frames of that server; may be changed while it runs.
+        signups: who follows the changes of which streams; may be ended while it runs.
         requests: what was asked of it.
     """
 
@@ -262,6 +264,7 @@ class RunningSimulator:
         self.faults: Faults = service.faults
         self.assets: AssetServer = service.assets
         self.event_frames: EventFrameStore = service.event_frames
+        self.signups: UpdateSignups = service.signups
         self.requests: RequestLog = api.requests
         self._servers: list[_Server] = []
         self._sockets: list[socket.socket] = []

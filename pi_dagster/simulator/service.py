@@ -36,6 +36,7 @@ from pi_dagster.simulator.faults import (
 )
 from pi_dagster.simulator.settings import SimulatorSettings
 from pi_dagster.simulator.timestrings import InvalidTimeError, parse_time, time_zone
+from pi_dagster.simulator.update_signups import UpdateSignups
 from pi_dagster.webid import WebId
 
 Handler = Callable[["Service", Call], "object | Awaitable[object]"]
@@ -88,6 +89,7 @@ class Service:
         databases = [database_of(archive)] if assets is None else assets
         self.assets = AssetServer(databases, now=settings.now, cache_seconds=settings.af_cache_seconds)
         self.event_frames = event_frames_of(archive, databases) if event_frames is None else event_frames
+        self.signups = UpdateSignups(archive, settings)
         self.started = settings.now()
         self._routes: dict[tuple[str, int], list[tuple[Route, re.Pattern[str]]]] = {}
         for route in routes:
@@ -161,7 +163,7 @@ class Service:
     def _struck(self, route: Route, call: Call) -> list[tuple[Fault, str | None]]:
         """The faults that befall a request, with the stream that each is about."""
         possible = set(FaultKind) - ON_THE_WIRE - BEFORE_ROUTING
-        if call.method != "GET" or not route.template.startswith("stream"):
+        if call.method != "GET" or not route.template.startswith("stream") or "updates" in route.template:
             possible -= ABOUT_VALUES
         elif not route.template.startswith("streamsets"):
             possible.discard(FaultKind.MISSING_STREAM)

@@ -41,6 +41,8 @@ class SimulatorSettings:
         keep_alive_seconds: how long an idle connection stays open.
         af_cache_seconds: how old a user's AF cache may be before changes of the asset model are seen without
             `Cache-Control: no-cache`.
+        stream_updates: whether Stream Updates are there; `absent` as on servers before 2018 SP1, `empty` as on those
+            that answer a registration with nothing.
 
     Open questions (the reference is silent):
         csrf_status: status where the CSRF header is missing.
@@ -55,10 +57,15 @@ class SimulatorSettings:
         selected_fields_drop_web_exception: whether `selectedFields` can hide a `WebException`.
         not_found_text: the message of a 404, with `{what}`.
         iana_time_zones: whether `timeZone` takes IANA names beside Windows names.
+        lost_marker_in_set: what a marker that is not known does to a request with several: fail it, or carry an error
+            in its item.
+        updates_idle_seconds: how long a signup to updates lasts that nobody asks about.
+        max_pending_updates: events that a signup holds before it is given up.
         recorded_includes_snapshot: whether `recorded` returns the newest value, not yet archived.
         open_end_time: the end of an event frame in progress.
         unacknowledged_date: when an event frame was acknowledged that was not; None leaves date and name out.
         count_includes_bad: whether an EventWeighted `Count` counts bad values and system states.
+        count_of_nothing: what an EventWeighted `Count` is where there is nothing to count: 0, or a bad value.
         config_string_ids: whether the `ConfigString` of a PI Point attribute carries ids behind a `?`.
         repeats_multi_parent: whether a search of the full hierarchy lists an element once for each of its parents.
         searches_root_attributes: whether `elements/{webId}/elementattributes` searches the element itself too.
@@ -87,6 +94,7 @@ class SimulatorSettings:
     prints_annotated: bool = True
     keep_alive_seconds: int = 120
     af_cache_seconds: float = 0.0
+    stream_updates: Literal["on", "absent", "empty"] = "on"
 
     csrf_status: Literal[400, 403] = 400
     denial_key: Literal["Errors", "Message"] = "Errors"
@@ -99,8 +107,12 @@ class SimulatorSettings:
     selected_fields_drop_web_exception: bool = False
     not_found_text: str = "The specified {what} was not found."
     iana_time_zones: bool = True
+    lost_marker_in_set: Literal["fail", "error"] = "fail"
+    updates_idle_seconds: float = 900.0
+    max_pending_updates: int = 100_000
     recorded_includes_snapshot: bool = True
     count_includes_bad: bool = True
+    count_of_nothing: Literal["zero", "no_data"] = "zero"
     open_end_time: str = "9999-12-31T23:59:59.9999999Z"
     unacknowledged_date: str | None = "1970-01-01T00:00:00Z"
     config_string_ids: bool = True
