@@ -14,6 +14,7 @@ from pi_dagster_tests.planted_archive import (
     NOON,
     NOTE,
     ODD_NAME,
+    READ_ALL,
     TIES,
     TIES_AT,
     VALVE_TAG,
@@ -178,6 +179,32 @@ def test_an_event_weighted_count_is_the_number_of_events(pi: Client) -> None:
         assert summary(other, VALVE_TAG, summaryType="Count", calculationBasis="EventWeighted", **ends) == {"Count": 1}
 
 
+def test_an_event_at_the_end_is_counted_in_an_only_interval_and_not_in_the_last_of_several(pi: Client) -> None:
+    ends = {"startTime": "2024-06-15T10:00:00Z", "endTime": "2024-06-15T11:00:00Z"}
+    for basis in ("EventWeighted", "EventWeightedExcludeMostRecentEvent"):
+        assert summary(pi, FLOW, summaryType="Count", calculationBasis=basis, **ends) == {"Count": 61}
+        assert counts(pi, FLOW, basis, "30m") == [30, 30]
+    assert counts(pi, FLOW, "EventWeightedExcludeEarliestEvent", "30m") == [30, 30]
+    assert counts(pi, FLOW, "EventWeightedIncludeBothEnds", "30m") == [31, 31]
+
+
+def counts(pi: Client, point: object, basis: str, duration: str) -> list[object]:
+    """Event-weighted counts of each interval from 10:00 to 11:00."""
+    params = {"startTime": "2024-06-15T10:00:00Z", "endTime": "2024-06-15T11:00:00Z", "summaryDuration": duration}
+    path = f"streams/{web_id(point)}/summary"  # type: ignore[arg-type]
+    return values(
+        [item["Value"] for item in pi.json(path, summaryType="Count", calculationBasis=basis, **params)["Items"]]
+    )
+
+
+def test_a_count_of_no_events_is_0_or_a_bad_value() -> None:
+    ends = {"startTime": "2024-06-15T00:00:00Z", "endTime": "2024-06-15T01:00:00Z"}
+    for what, counted in (("zero", 0), ("no_data", {"Name": "No Data", "Value": 248, "IsSystem": True})):
+        with planted(count_of_nothing=what) as pi:
+            found = summary(pi, FLOW, summaryType="Count", calculationBasis="EventWeighted", **ends)
+        assert found == {"Count": counted}
+
+
 def test_a_time_weighted_count_is_seconds(pi: Client) -> None:
     ends = {"startTime": "2024-06-15T10:00:00Z", "endTime": "2024-06-15T11:00:00Z"}
     assert summary(pi, FLOW, summaryType="Count", **ends) == {"Count": 3600}
@@ -189,20 +216,10 @@ def test_time_weighted_summaries_follow_the_line_between_events(pi: Client) -> N
     assert found == {"Average": 30, "Minimum": 0, "Maximum": 60, "Range": 60, "Total": pytest.approx(30 / 24)}
 
 
-def test_each_interval_of_a_summary_has_its_own_events(pi: Client) -> None:
-    items = pi.json(
-        f"streams/{web_id(FLOW)}/summary",
-        summaryType="Count",
-        calculationBasis="EventWeighted",
-        summaryDuration="30m",
-        startTime="2024-06-15T10:00:00Z",
-        endTime="2024-06-15T11:00:00Z",
-    )["Items"]
-    assert [item["Value"]["Value"] for item in items] == [30, 31]
-
-
-def test_a_text_point_has_no_average(pi: Client) -> None:
-    assert pi.get(f"streams/{web_id(NOTE)}/summary", summaryType="Average").status_code == 409
+@pytest.mark.parametrize("kind", ["Average", "PercentGood"])
+def test_a_text_point_has_no_summary_but_its_count(pi: Client, kind: str) -> None:
+    assert pi.get(f"streams/{web_id(NOTE)}/summary", summaryType=kind).status_code == 409
+    assert summary(pi, NOTE, summaryType="Count", calculationBasis="EventWeighted", **READ_ALL) == {"Count": 1}
 
 
 def test_nothing_good_to_summarise_is_a_bad_value(pi: Client) -> None:

@@ -156,7 +156,7 @@ def parameters(route: Route) -> dict[str, Any]:
         if verb in ("recordedattime", "recordedattimes"):
             found["time"] = "2024-06-15T11:00:00Z"
         if verb == "summary":
-            found["summaryType"] = ["Count", "PercentGood"]
+            found["summaryType"] = "Count"
         if route.template.startswith("streamsets/") and "{" not in route.template:
             found["webId"] = [web_id(FLOW), web_id(NOTE)]
     return found

@@ -38,6 +38,7 @@ from pi_dagster.simulator.service import Route, Service
 from pi_dagster.simulator.summaries import (
     ANY_TYPE_SUMMARIES,
     CALCULATION_BASES,
+    UNITS_OF_THEIR_OWN,
     Summary,
     event_weighted,
     is_numeric,
@@ -395,7 +396,8 @@ def _summary(service: Service, call: Call, selected: SelectedFields | None, stre
         length = duration.after(start, zone) - start
         if length <= 0:
             raise RefusedError(400, "The summary duration must be greater than zero.")
-        service.within_limit("summaryDuration", (end - start) // length)
+        counted = streams if service.settings.streamset_limit == "total" else 1
+        service.within_limit("summaryDuration", counted * ((end - start) // length))
         edges = [start]
         while (edge := duration.after(start, zone, len(edges))) < end:
             edges.append(edge)
@@ -413,8 +415,9 @@ def _summary(service: Service, call: Call, selected: SelectedFields | None, stre
                     low,
                     high,
                     basis,
-                    is_last=high == end,
+                    is_only=len(edges) == 2,
                     count_includes_bad=service.settings.count_includes_bad,
+                    counts_nothing=service.settings.count_of_nothing == "zero",
                 )
             else:
                 found = time_weighted(service.archive, point, low, high, basis)
@@ -434,7 +437,7 @@ def _summary_value(
     if time_type == "Auto" and summary.at is not None:
         at = summary.at
     units = point.engineering_units
-    if kind in ANY_TYPE_SUMMARIES:
+    if kind in UNITS_OF_THEIR_OWN:
         units = "%" if kind == "PercentGood" else "" if basis.startswith("Event") else "s"
     good = summary.value is not None
     value: dict[str, object] = {

@@ -26,8 +26,10 @@ SUMMARY_TYPES = (
     "Count",
     "PercentGood",
 )
-ANY_TYPE_SUMMARIES = frozenset({"Count", "PercentGood"})
+ANY_TYPE_SUMMARIES = frozenset({"Count"})
 """The summaries that exist for points that hold no numbers."""
+UNITS_OF_THEIR_OWN = frozenset({"Count", "PercentGood"})
+"""The summaries that are not in the units of the point."""
 
 CALCULATION_BASES = (
     "TimeWeighted",
@@ -61,23 +63,36 @@ def event_weighted(
     end: Ticks,
     basis: str,
     *,
-    is_last: bool,
+    is_only: bool,
     count_includes_bad: bool,
+    counts_nothing: bool,
 ) -> Mapping[str, Summary]:
-    """All summaries of the events of `[start, end]`, each weighing the same.
+    """All summaries of the events from `start` to `end`, each weighing the same.
 
-    An event at the end belongs to the next interval where there is one (`is_last` is False).
+    An only interval has the events at both its ends. Where there are several, those at the end of one are left to
+    the next one, or the other way round, as the basis says; the last one has no next one and leaves them out all the
+    same. Source: PI Web API reference, topic `calculation-basis`.
+
+    Args:
+        archive: holds the events.
+        point: whose they are.
+        start: first instant of the interval.
+        end: last instant of the interval.
+        basis: one of CALCULATION_BASES that begins with `Event`.
+        is_only: the request has no other interval.
+        count_includes_bad: whether `Count` counts bad values and system states.
+        counts_nothing: whether `Count` is 0 where there is nothing to count, and not a bad value.
     """
     low, high = start, end
-    if basis == "EventWeightedExcludeMostRecentEvent" or (basis == "EventWeighted" and not is_last):
+    if not is_only and basis in ("EventWeighted", "EventWeightedExcludeMostRecentEvent"):
         high -= 1
-    if basis == "EventWeightedExcludeEarliestEvent":
+    if not is_only and basis == "EventWeightedExcludeEarliestEvent":
         low += 1
     events = archive.events(point, low, high)
     good = events[is_good(events)]
     count = len(events) if count_includes_bad else len(good)
     found = {
-        "Count": Summary(float(count)),
+        "Count": Summary(float(count) if count or counts_nothing else None),
         "PercentGood": Summary(100.0 * len(good) / len(events) if len(events) else 0.0),
     }
     if not is_numeric(point):
