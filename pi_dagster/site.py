@@ -7,6 +7,7 @@ site names the environment variables that hold them, and they are read when a ru
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 from datetime import date, datetime, timezone
@@ -14,6 +15,8 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from pi_dagster.redaction import is_secret_name, remember_secret
 
 NAME_PATTERN = r"^[A-Za-z0-9_.-]+$"
 """What a site or tag group may be called: the name becomes a partition key, a folder name and part of a
@@ -33,6 +36,9 @@ VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 MAX_SHARDS = 1000
 
+NO_PROXY = "none"
+"""What the setting `proxy` says to reach the server directly, whatever the environment says."""
+
 _MOST_NAMED = 5
 
 WAYS_TO_MATCH = ("tag_filter", "tags", "af_template", "element_path")
@@ -42,7 +48,8 @@ WAYS_TO_MATCH = ("tag_filter", "tags", "af_template", "element_path")
 class SettingsModel(BaseModel):
     """Base of all settings: unknown names are errors and nothing changes after loading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # Without the input: it may be a secret in the wrong place.
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class SecretMissingError(Exception):
@@ -50,7 +57,7 @@ class SecretMissingError(Exception):
 
 
 def secret_from_environment(variable: str, *, setting: str) -> str:
-    """The secret in environment variable `variable`, which `setting` of the site names.
+    """The secret in environment variable `variable`, which `setting` of the site names; no message shows it again.
 
     Raises:
         SecretMissingError: the variable is not set or empty.
@@ -61,6 +68,7 @@ def secret_from_environment(variable: str, *, setting: str) -> str:
             f"The environment variable {variable} is not set. The site's setting {setting} names it; "
             f"set it where the run executes (a .env file beside the project is read by `dagster dev`)."
         )
+    remember_secret(secret)
     return secret
 
 
@@ -177,6 +185,32 @@ class ServerSettings(SettingsModel):
         default=None,
         description="Path of a PEM file with the certificate authority that signed the server's certificate.",
     )
+    verify: bool = Field(
+        default=True,
+        description="False accepts any certificate, so that anybody on the way can be the server; every run warns.",
+    )
+    client_certificate: str | None = Field(
+        default=None, description="Path of a PEM file with our own certificate, for servers that ask for one."
+    )
+    client_key: str | None = Field(
+        default=None, description="Path of a PEM file with its private key, where that is a file of its own."
+    )
+    client_key_password_env: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
+        description="Name of the environment variable that holds the private key's password.",
+    )
+    proxy: str | None = Field(
+        default=None,
+        description=(
+            "URL of the proxy, without a login, or `none`; default: what HTTPS_PROXY, HTTP_PROXY and NO_PROXY say, "
+            "which may hold a login."
+        ),
+    )
+    allow_plain_http: bool = Field(
+        default=False,
+        description="Allow `http` to another machine, where everybody on the way can read and change all.",
+    )
     read_mode: Literal["streamset", "batch"] = Field(
         default="streamset",
         description="`streamset`: many tags in one GET. `batch`: many GETs in one POST, for proxies that cut URLs.",
@@ -236,6 +270,48 @@ class ServerSettings(SettingsModel):
             raise ValueError(f"{url!r} does not end in /piwebapi; write it like https://{parts.netloc}/piwebapi")
         return url.rstrip("/")
 
+    @field_validator("proxy")
+    @classmethod
+    def _proxy_is_a_url_without_a_login(cls, proxy: str | None) -> str | None:
+        if proxy is None or proxy == NO_PROXY:
+            return proxy
+        parts = urlsplit(proxy)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("a proxy is written like http://proxy.example.com:3128, or `none`")
+        if parts.username or parts.password:
+            raise ValueError(
+                "the proxy's URL must not hold a login; leave `proxy` out and set HTTPS_PROXY in the environment"
+            )
+        return proxy
+
+    @model_validator(mode="after")
+    def _is_encrypted_on_the_way(self) -> ServerSettings:
+        parts = urlsplit(self.url)
+        if parts.scheme == "http" and not is_loopback(parts.hostname or "") and not self.allow_plain_http:
+            raise ValueError(
+                f"{self.url} is not encrypted, so that everybody on the way can read and change what is sent; use "
+                "https, or write `allow_plain_http: true`"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _tls_settings_fit_together(self) -> ServerSettings:
+        if not self.verify and self.ca_bundle is not None:
+            raise ValueError("`ca_bundle` means nothing with `verify: false`; leave out one of them")
+        if self.client_certificate is None and (self.client_key or self.client_key_password_env):
+            raise ValueError("`client_key` and `client_key_password_env` need `client_certificate`")
+        return self
+
+
+def is_loopback(host: str) -> bool:
+    """True for a host name or address that never leaves this machine."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
 
 class LakeSettings(SettingsModel):
     """Where the Delta tables are: a folder, or a prefix in S3, ADLS or GCS; one folder in it is one table."""
@@ -252,6 +328,17 @@ class LakeSettings(SettingsModel):
         default_factory=dict,
         description="Secret options: option name -> name of the environment variable that holds its value.",
     )
+
+    @field_validator("storage_options")
+    @classmethod
+    def _holds_no_secret(cls, options: dict[str, str]) -> dict[str, str]:
+        secret = sorted(name for name in options if is_secret_name(name))
+        if secret:
+            raise ValueError(
+                f"{', '.join(secret)} would show in the Dagster UI; name the environment variable that holds it in "
+                "`storage_options_env`"
+            )
+        return options
 
     def resolve_storage_options(self) -> dict[str, str]:
         """All storage options, the secret ones read from the environment now.

@@ -362,7 +362,8 @@ def test_a_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> 
     with serving(proxy) as proxy_url:
         monkeypatch.setenv("http_proxy", proxy_url.removesuffix("/piwebapi"))
         monkeypatch.delenv("no_proxy", raising=False)
-        with Transport(ServerSettings(url="http://pi.example.com/piwebapi"), retry=QUICK) as transport:
+        settings = ServerSettings(url="http://pi.example.com/piwebapi", allow_plain_http=True)
+        with Transport(settings, retry=QUICK) as transport:
             assert transport.get("x", [], bytes) == b"by way of the proxy"
     assert proxy.requests[0][1] == "http://pi.example.com/piwebapi/x"
 

@@ -20,13 +20,10 @@ from deltalake.fs import DeltaStorageHandler
 from pyarrow.fs import PyFileSystem
 
 from pi_dagster.lake.errors import LakeAccessError, LakeNotWritableError
+from pi_dagster.redaction import is_secret_name, redacted, remember_secret
 
 STORAGE_ERRORS = (OSError, DeltaError, pa.ArrowException)
 """What delta-rs and pyarrow raise when the storage, a file in it or the table log cannot be used."""
-
-_SECRET_OPTION = re.compile(r"key|secret|token|password|sas|credential", re.IGNORECASE)
-_SHORTEST_SECRET = 4
-"""Replacing a shorter text would cut up the words of every message and protect nothing."""
 
 _TERMINAL_COLOUR = re.compile(r"\x1b\[\d*m|↳")
 
@@ -50,6 +47,9 @@ class Lake:
         absolute = uri.rstrip("/") if "://" in uri else str(Path(uri).expanduser().resolve())
         object.__setattr__(self, "uri", absolute)
         object.__setattr__(self, "storage_options", dict(self.storage_options))
+        for option, value in self.storage_options.items():
+            if is_secret_name(option):
+                remember_secret(value)
 
     @property
     def is_local(self) -> bool:
@@ -95,12 +95,9 @@ class Lake:
             ) from None
 
     def plain_text(self, error: BaseException) -> str:
-        """The message of `error` in one line, without secret storage options and terminal colours."""
+        """The message of `error` in one line, without secrets and terminal colours."""
         text = " ".join(_TERMINAL_COLOUR.sub(" ", str(error)).split()).rstrip(".")
-        for option, value in self.storage_options.items():
-            if len(value) >= _SHORTEST_SECRET and _SECRET_OPTION.search(option):
-                text = text.replace(value, "***")
-        return text or type(error).__name__
+        return redacted(text) or type(error).__name__
 
     @contextmanager
     def explaining(self, doing: str) -> Iterator[None]:

@@ -13,7 +13,6 @@ from datetime import datetime, timedelta, timezone
 from functools import partial
 from typing import NamedTuple
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -35,7 +34,7 @@ from pi_dagster.piwebapi.errors import (
     StreamMissingError,
 )
 from pi_dagster.piwebapi.planning import Request
-from pi_dagster.piwebapi.refusals import error_of_status, reason_in
+from pi_dagster.piwebapi.refusals import error_of_status, reason_in_body
 from pi_dagster.piwebapi.transport import Parameters, Transport
 from pi_dagster.site import ServerSettings
 from pi_dagster.webid import WebId
@@ -166,7 +165,7 @@ def _parse_batch(url: str, body: bytes, request: Request) -> Answer:
         elif sub.Status == 200:
             found[web_id] = decode_stream(sub.Content)
         else:
-            troubles[web_id] = error_of_status(url, sub.Status, reason_in(msgspec.json.decode(sub.Content)))
+            troubles[web_id] = error_of_status(url, sub.Status, reason_in_body(sub.Content))
     for error in troubles.values():
         # The server is overloaded or the site's limits are wrong: that concerns every tag alike.
         if isinstance(error, LimitMismatchError) or (isinstance(error, ServerTroubleError) and error.status != 500):

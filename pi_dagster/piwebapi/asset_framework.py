@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from pi_dagster.piwebapi.errors import AssetsNotFoundError, BrokenAnswerError, RequestRefusedError
+from pi_dagster.piwebapi.json_body import decoded
 from pi_dagster.piwebapi.refusals import reason_in
 from pi_dagster.piwebapi.transport import Transport
 from pi_dagster.webid import WebId
@@ -129,11 +130,7 @@ def rows_of(kind: type[Row]) -> Callable[[bytes | msgspec.Raw], list[Row]]:
 
 
 def _rows(decoder: msgspec.json.Decoder[Row], body: bytes | msgspec.Raw) -> list[Row]:
-    try:
-        answer = _ITEMS.decode(body)
-        if answer.WebException is not None:
-            raise BrokenAnswerError(f"the server failed while it was sending ({reason_in(answer.WebException)})")
-        return [decoder.decode(item) for item in answer.Items]
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        start = " ".join(bytes(body[:120]).decode(errors="replace").split())
-        raise BrokenAnswerError(f"{error}; it starts with: {start}") from error
+    answer = decoded(body, _ITEMS)
+    if answer.WebException is not None:
+        raise BrokenAnswerError(f"the server failed while it was sending ({reason_in(answer.WebException)})")
+    return [decoded(item, decoder) for item in answer.Items]

@@ -18,7 +18,8 @@ from pi_dagster.piwebapi.errors import (
     RequestTimeoutError,
     TransientError,
 )
-from pi_dagster.piwebapi.refusals import error_of_status, reason_in
+from pi_dagster.piwebapi.json_body import decoded
+from pi_dagster.piwebapi.refusals import error_of_status, reason_in, reason_in_body
 from pi_dagster.piwebapi.transport import Parameters, Transport
 
 Call = tuple[str, str, Parameters]
@@ -73,17 +74,14 @@ def batch_answers(
 
 
 def _check_is_whole(content: msgspec.Raw, path: str) -> None:
-    try:
-        failure = _ENDING.decode(content).WebException
-    except msgspec.DecodeError as error:
-        raise BrokenAnswerError(f"{path} in a batch: {error}") from error
+    failure = decoded(content, _ENDING).WebException
     if failure is not None:
         raise BrokenAnswerError(f"the server failed while it was sending {path} ({reason_in(failure)})")
 
 
 def error_of_answer(transport: Transport, answer: SubAnswer) -> Exception:
     """The error that an answer without success stands for."""
-    return error_of_status(transport.url, answer.Status, reason_in(msgspec.json.decode(answer.Content)))
+    return error_of_status(transport.url, answer.Status, reason_in_body(answer.Content))
 
 
 def in_smaller_parts(items: Sequence[Item], read: Callable[[Sequence[Item]], Sequence[Answer]]) -> list[Answer]:

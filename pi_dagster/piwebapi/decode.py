@@ -9,7 +9,6 @@ Shapes of a value: docs.aveva.com/bundle/pi-web-api-reference/page/help/topics/v
 from __future__ import annotations
 
 import array
-import json
 import math
 from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
@@ -22,6 +21,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pi_dagster.piwebapi.errors import BrokenAnswerError
+from pi_dagster.piwebapi.json_body import decoded
 from pi_dagster.piwebapi.refusals import reason_in
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -117,7 +117,7 @@ def decode_streamset(body: bytes) -> list[Stream]:
     Raises:
         BrokenAnswerError: unreadable, or a failure on the server while it was writing the answer.
     """
-    answer: StreamSet = _decode(body, _STREAM_SET, StreamSet)
+    answer = decoded(body, _STREAM_SET)
     if failure := _failure_in(answer):
         raise BrokenAnswerError(failure)
     return answer.Items
@@ -129,24 +129,12 @@ def decode_stream(body: bytes | msgspec.Raw) -> Stream:
     Raises:
         BrokenAnswerError: unreadable.
     """
-    stream: Stream = _decode(body, _STREAM, Stream)
-    return stream
+    return decoded(body, _STREAM)
 
 
 def decode_batch(body: bytes) -> dict[str, SubAnswer]:
     """The sub-answers of a batch by their ids; raises BrokenAnswerError where it cannot be read."""
-    try:
-        return _BATCH.decode(body)
-    except msgspec.DecodeError:
-        pass
-    plain = _tolerant(body)
-    try:
-        return {
-            key: SubAnswer(Status=sub["Status"], Content=msgspec.Raw(msgspec.json.encode(sub.get("Content"))))
-            for key, sub in plain.items()
-        }
-    except (AttributeError, KeyError, TypeError) as error:
-        raise _unreadable(body, error) from error
+    return decoded(body, _BATCH)
 
 
 def stream_trouble(stream: Stream, *, look_at_values: bool) -> str | None:
@@ -211,35 +199,6 @@ def event_table(streams: Sequence[Stream]) -> pa.Table:
         ],
         schema=EVENT_SCHEMA,
     )
-
-
-def _decode(body: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[Any], kind: type[Any]) -> Any:
-    try:
-        return decoder.decode(body)
-    except msgspec.DecodeError:
-        pass
-    try:
-        return msgspec.convert(_tolerant(bytes(body)), kind)
-    except msgspec.ValidationError as error:
-        raise _unreadable(bytes(body), error) from error
-
-
-def _tolerant(body: bytes) -> Any:
-    """JSON in which bare NaN and Infinity, which .NET writers emit, are read as text; slower than msgspec."""
-    try:
-        return json.loads(body, parse_constant=str, parse_float=_finite_or_text)
-    except (ValueError, RecursionError) as error:
-        raise _unreadable(body, error) from error
-
-
-def _finite_or_text(digits: str) -> float | str:
-    number = float(digits)
-    return number if math.isfinite(number) else digits
-
-
-def _unreadable(body: bytes, error: Exception) -> BrokenAnswerError:
-    start = " ".join(body[:120].decode(errors="replace").split())
-    return BrokenAnswerError(f"the body is cut off or not what PI Web API sends ({error}); it starts with: {start}")
 
 
 def _failure_in(answer: Stream | StreamSet) -> str | None:

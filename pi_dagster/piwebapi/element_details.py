@@ -24,8 +24,8 @@ from pi_dagster.piwebapi.batches import Call, batch_answers, error_of_answer, in
 from pi_dagster.piwebapi.changing_list import read_changing_list
 from pi_dagster.piwebapi.decode import SubAnswer
 from pi_dagster.piwebapi.elements import Element
-from pi_dagster.piwebapi.errors import BrokenAnswerError
 from pi_dagster.piwebapi.event_frame_attributes import as_text
+from pi_dagster.piwebapi.json_body import decoded
 from pi_dagster.piwebapi.transport import Parameters, Transport
 from pi_dagster.webid import WebId
 
@@ -123,6 +123,9 @@ class _StreamValue(msgspec.Struct):
 class _Point(msgspec.Struct):
     WebId: str
 
+
+_TIMED_VALUE = msgspec.json.Decoder(_TimedValue)
+_POINT = msgspec.json.Decoder(_Point)
 
 _ATTRIBUTE_FIELDS = (
     *(f"Items.{field.encode_name}" for field in msgspec.structs.fields(Attribute) if field.name != "links"),
@@ -301,7 +304,7 @@ class ElementDetailsReader:
         calls = [(web_id, f"streams/{web_id}/value", fields) for web_id in web_ids]
         answers = batch_answers(self._transport, calls, final=(500,))
         return {
-            web_id: _decoded(answer.Content, _TimedValue) for web_id, answer in answers.items() if answer.Status == 200
+            web_id: decoded(answer.Content, _TIMED_VALUE) for web_id, answer in answers.items() if answer.Status == 200
         }
 
     def _add_tags(self, details: Sequence[ElementDetails]) -> None:
@@ -338,20 +341,13 @@ class ElementDetailsReader:
         calls = [(path, "points", [("path", path), *query]) for path in paths]
         answers = batch_answers(self._transport, calls, final=(500,))
         return [
-            (path, _identity(_decoded(answer.Content, _Point).WebId) if answer.Status == 200 else None)
+            (path, _identity(decoded(answer.Content, _POINT).WebId) if answer.Status == 200 else None)
             for path, answer in ((path, answers[path]) for path in paths)
         ]
 
 
 def _is_value(value: _TimedValue) -> bool:
     return value.Good and not value.Errors
-
-
-def _decoded(body: msgspec.Raw, kind: Any) -> Any:
-    try:
-        return msgspec.json.decode(body, type=kind)
-    except msgspec.DecodeError as error:
-        raise BrokenAnswerError(str(error)) from error
 
 
 def _identity(web_id: str) -> str:

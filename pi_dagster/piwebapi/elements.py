@@ -21,7 +21,8 @@ from pi_dagster.piwebapi.af_paths import quoted_name
 from pi_dagster.piwebapi.asset_framework import AssetDatabase, linked_id, rows_of
 from pi_dagster.piwebapi.batches import batch_answers
 from pi_dagster.piwebapi.changing_list import read_changing_list
-from pi_dagster.piwebapi.errors import BrokenAnswerError, RequestRefusedError
+from pi_dagster.piwebapi.errors import RequestRefusedError
+from pi_dagster.piwebapi.json_body import decoded
 from pi_dagster.piwebapi.transport import Parameters, Transport
 
 ORDINARY_TYPE = "None"
@@ -92,6 +93,7 @@ class FoundElements:
 
 
 AnyElement = TypeVar("AnyElement", bound="Element | _Identified")
+_ELEMENT = msgspec.json.Decoder(Element)
 _ELEMENT_FIELDS = (
     *(field.encode_name for field in msgspec.structs.fields(Element) if field.name != "links"),
     "Links.Parent",
@@ -170,7 +172,7 @@ class ElementSearch:
         for first in range(0, len(web_ids), _IDS_PER_BATCH):
             calls = [(web_id, f"elements/{web_id}", query) for web_id in web_ids[first : first + _IDS_PER_BATCH]]
             for web_id, answer in batch_answers(self._transport, calls).items():
-                found[web_id] = _one_element(answer.Content) if answer.Status == 200 else answer.Status
+                found[web_id] = decoded(answer.Content, _ELEMENT) if answer.Status == 200 else answer.Status
         return found
 
     def _search(
@@ -205,15 +207,8 @@ class ElementSearch:
     def _root(self, database: AssetDatabase, root: tuple[str, ...]) -> Element:
         path = "\\".join((database.path, *map(quoted_name, root)))
         query = [("path", path), ("associations", "Paths"), ("webIdType", "IDOnly"), *self._selected(_ELEMENT_FIELDS)]
-        return self._transport.get("elements", query, _one_element)
+        return self._transport.get("elements", query, lambda body: decoded(body, _ELEMENT))
 
     def _selected(self, fields: Sequence[str]) -> Parameters:
         # What reports a failure must be asked for too: selectedFields removes all that it does not list.
         return [("selectedFields", ";".join((*fields, "WebException", "Errors")))] if self._select_fields else []
-
-
-def _one_element(body: bytes | msgspec.Raw) -> Element:
-    try:
-        return msgspec.json.decode(body, type=Element)
-    except msgspec.DecodeError as error:
-        raise BrokenAnswerError(str(error)) from error

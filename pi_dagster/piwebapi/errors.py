@@ -9,7 +9,7 @@ PIWebAPIError
 │   └── ListKeepsChangingError    a list that was another one each time it was read
 └── PermanentError            repeating it is useless
     ├── LoginRefusedError         401
-    ├── CertificateError          TLS: certificate not trusted or for another host
+    ├── CertificateError          TLS: a certificate or a certificate file is not accepted
     ├── RequestRefusedError       other 4xx and 3xx
     ├── NotPIWebAPIError          something answers, but it is not PI Web API
     ├── AnswerTooLargeError       the body is larger than the site allows
@@ -22,9 +22,18 @@ PIWebAPIError
 
 from __future__ import annotations
 
+from pi_dagster.redaction import redacted
+
 
 class PIWebAPIError(Exception):
-    """Root of everything the client raises; the message says what, where and what to do."""
+    """Root of everything the client raises; the message says what, where and what to do, and holds no secret.
+
+    Args:
+        message: what to tell the user; a server's own words may hold what was sent to it.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(redacted(message))
 
 
 class TransientError(PIWebAPIError):
@@ -71,7 +80,7 @@ class LoginRefusedError(PermanentError):
 
 
 class CertificateError(PermanentError):
-    """The server's TLS certificate is not trusted or belongs to another host."""
+    """TLS: a certificate that is not trusted, expired or of another host, or a certificate file of the site."""
 
 
 class RequestRefusedError(PermanentError):

@@ -24,8 +24,9 @@ from pi_dagster.piwebapi.errors import (
     ServerTroubleError,
     TransientError,
 )
-from pi_dagster.piwebapi.event_frames import EventFrame, decoded
-from pi_dagster.piwebapi.refusals import error_of_status, reason_in
+from pi_dagster.piwebapi.event_frames import EventFrame
+from pi_dagster.piwebapi.json_body import decoded
+from pi_dagster.piwebapi.refusals import error_of_status, reason_in, reason_in_body
 from pi_dagster.piwebapi.transport import Parameters, Transport
 
 FRAMES_PER_BATCH = 1000
@@ -170,8 +171,7 @@ def _parse_batch(url: str, frames: Sequence[EventFrame], body: bytes) -> dict[st
             except BrokenAnswerError as error:
                 found[frame.event_frame_id] = error
         else:
-            reason = reason_in(msgspec.json.decode(answer.Content))
-            found[frame.event_frame_id] = error_of_status(url, answer.Status, reason)
+            found[frame.event_frame_id] = error_of_status(url, answer.Status, reason_in_body(answer.Content))
     overloaded = [error for error in found.values() if isinstance(error, ServerTroubleError) and error.status != 500]
     if len(overloaded) == len(frames):
         raise overloaded[0]

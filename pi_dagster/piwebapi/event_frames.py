@@ -24,6 +24,7 @@ from pi_dagster.piwebapi.errors import (
     BrokenAnswerError,
     TooManyEqualTimesError,
 )
+from pi_dagster.piwebapi.json_body import decoded
 from pi_dagster.piwebapi.refusals import reason_in
 from pi_dagster.piwebapi.transport import Transport
 
@@ -277,19 +278,6 @@ def _event_frame(frame: _Frame, database_name: str) -> EventFrame:
         acknowledged_at=_instant(frame.AcknowledgedDate) if frame.IsAcknowledged and frame.AcknowledgedDate else None,
         values_captured=frame.AreValuesCaptured,
     )
-
-
-def decoded(body: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[Any]) -> Any:
-    """What a decoder makes of a body.
-
-    Raises:
-        BrokenAnswerError: the body is not what the decoder is for.
-    """
-    try:
-        return decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        start = " ".join(bytes(body[:120]).decode(errors="replace").split())
-        raise BrokenAnswerError(f"{error}; it starts with: {start}") from error
 
 
 _PAGE = msgspec.json.Decoder(_Page)

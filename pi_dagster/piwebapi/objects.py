@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from typing import TypeVar
 
 import msgspec
 
 from pi_dagster.piwebapi.errors import BrokenAnswerError, NotPIWebAPIError, PermanentError, RequestRefusedError
+from pi_dagster.piwebapi.json_body import decoded
 from pi_dagster.piwebapi.refusals import reason_in
 from pi_dagster.piwebapi.transport import Transport
 
@@ -69,7 +71,7 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
 
 class _Items(msgspec.Struct):
     Items: list[msgspec.Raw]
-    WebException: msgspec.Raw | None = None
+    WebException: object = None
 
 
 class _Landing(msgspec.Struct):
@@ -206,27 +208,18 @@ def list_points(
 
 
 def _one(kind: type[Row]) -> Callable[[bytes], Row]:
-    def parse(body: bytes) -> Row:
-        try:
-            return msgspec.json.decode(body, type=kind)
-        except msgspec.DecodeError as error:
-            start = " ".join(body[:120].decode(errors="replace").split())
-            raise BrokenAnswerError(f"{error}; it starts with: {start}") from error
-
-    return parse
+    return partial(decoded, decoder=msgspec.json.Decoder(kind))
 
 
 def _items(kind: type[Row]) -> Callable[[bytes], list[Row]]:
     parse_page = _one(_Items)
+    item_decoder = msgspec.json.Decoder(kind)
 
     def parse(body: bytes) -> list[Row]:
         page = parse_page(body)
         if page.WebException is not None:
-            reason = reason_in(msgspec.json.decode(page.WebException))
+            reason = reason_in(page.WebException)
             raise BrokenAnswerError(f"the server failed while it was sending the answer ({reason})")
-        try:
-            return [msgspec.json.decode(item, type=kind) for item in page.Items]
-        except msgspec.DecodeError as error:
-            raise BrokenAnswerError(f"an item of the list is not as documented: {error}") from error
+        return [decoded(item, item_decoder) for item in page.Items]
 
     return parse

@@ -20,8 +20,10 @@ from pi_dagster.piwebapi.errors import (
     RequestRefusedError,
     ServerTroubleError,
 )
+from pi_dagster.piwebapi.json_body import UNREADABLE, beginning, printable
 
 _TRANSIENT_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
+_MOST_REASONS = 10
 _ABOVE_LIMIT = "is greater than the maximum allowed"
 """In every wording of the refusal of a `maxCount` above MaxReturnedItemsPerCall."""
 
@@ -44,7 +46,7 @@ def error_of_response(url: str, response: requests.Response, body: bytes) -> PIW
             f"that the server accepts: {kinds}."
         )
     if 300 <= status < 400:
-        target = response.headers.get("Location", "another address")
+        target = printable(response.headers.get("Location", "another address"))
         return RequestRefusedError(
             f"{url} redirects to {target}. Redirects are not followed: set `server.url` to the right place.",
             status=status,
@@ -73,23 +75,26 @@ def error_of_status(url: str, status: int, reason: str, retry_after_seconds: flo
 
 def error_text(body: bytes) -> str:
     """What the server says went wrong: its `Errors` or `Message`, or the start of whatever it sent."""
-    text = body[:4096].decode(errors="replace").strip()
     try:
-        answer = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return " ".join(text[:200].split()) or "no reason given"
-    return reason_in(answer)
+        return reason_in(msgspec.json.decode(body))
+    except UNREADABLE:
+        return beginning(body, 200) or "no reason given"
+
+
+def reason_in_body(content: msgspec.Raw) -> str:
+    """The same for the content of a batch's sub-answer."""
+    return error_text(bytes(content))
 
 
 def reason_in(answer: object) -> str:
-    """The same for a parsed body, such as the content of a batch's sub-answer."""
+    """The same for a parsed body."""
     if isinstance(answer, dict):
         errors = answer.get("Errors")
         if isinstance(errors, list) and errors:
-            return "; ".join(str(item) for item in errors)
+            return printable("; ".join(str(item) for item in errors[:_MOST_REASONS]))
         if answer.get("Message"):
-            return str(answer["Message"])
-    return str(answer)[:200] if answer else "no reason given"
+            return printable(str(answer["Message"]))
+    return printable(str(answer), 200) if answer else "no reason given"
 
 
 def _looks_like_json(body: bytes) -> bool:

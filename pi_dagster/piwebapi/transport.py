@@ -1,41 +1,41 @@
 """One request to PI Web API: sent, repeated while that can help, read into memory, and refused if it is a write.
 
-`requests` with `stream=True` and one read of the raw body: its `.content` reads 10 KB at a time and costs four
-times the CPU. A body is parsed inside the retry loop, because PI Web API reports some failures only in the body
-of a 200 (error handling, docs.aveva.com/bundle/pi-web-api-reference/page/help/topics/error-handling.html).
+`requests` with `stream=True` and reads of the raw body: its `.content` reads 10 KB at a time and costs four times
+the CPU. A body is parsed inside the retry loop, because PI Web API reports some failures only in the body of a 200
+(error handling, docs.aveva.com/bundle/pi-web-api-reference/page/help/topics/error-handling.html).
 """
 
 from __future__ import annotations
 
-import os
+import re
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, unquote, urlencode
 
 import msgspec
 import requests
 import tenacity
 import urllib3
 from isal import igzip_lib, isal_zlib
-from requests.adapters import HTTPAdapter
 
 from pi_dagster.piwebapi.auth import request_auth
+from pi_dagster.piwebapi.connection import open_session, tls_failure
 from pi_dagster.piwebapi.errors import (
     AnswerTooLargeError,
     BrokenAnswerError,
-    CertificateError,
     ConnectionFailedError,
     LoginRefusedError,
+    PIWebAPIError,
     RequestTimeoutError,
     TransientError,
     WriteRefusedError,
 )
+from pi_dagster.piwebapi.json_body import printable
 from pi_dagster.piwebapi.limiter import RequestLimiter, Slot
 from pi_dagster.piwebapi.refusals import error_of_response
 from pi_dagster.piwebapi.retrying import RetryPolicy
@@ -44,8 +44,20 @@ from pi_dagster.site import ServerSettings
 Answer = TypeVar("Answer")
 Parameters = Sequence[tuple[str, str]]
 
+_READING_POSTS = re.compile(r"batch")
+"""What may be sent by POST, below the base URL; whatever else is no GET is refused."""
+
+_PATH = re.compile(r"(?:[\w~.=-]|%[0-9A-Fa-f]{2})*(?:/(?:[\w~.=-]|%[0-9A-Fa-f]{2})+)*", re.ASCII)
 _PLAIN_ANSWERS = frozenset({200, 207})
-_PIECE_BYTES = 1 << 20
+_PIECE_BYTES = 1 << 16
+"""Larger pieces are mapped and unmapped by the allocator one by one, which costs four times the CPU."""
+
+_LONGEST_REFUSAL_BYTES = 1 << 20
+_WAITS_FOR_A_BODY = 10
+"""A body has to be there after so many times the wait for its next byte: one that drips would hold us for ever."""
+
+_UNPACKED = ("", "identity")
+_PACKED = ("gzip", "x-gzip")
 _GZIP_WBITS = 31
 _UNPACKED_AT_ONCE = 2
 """One body is decoded while the next is unpacked; the others wait as they came, which takes a tenth of the memory. On
@@ -95,12 +107,8 @@ class Transport:
             first_pause_seconds=self._retry.first_wait_seconds,
             longest_pause_seconds=self._retry.longest_wait_seconds,
         )
-        self._session = requests.Session()
-        # `requests` would look at the environment again for every request, and take a login from ~/.netrc.
-        self._session.trust_env = False
-        self._session.proxies = requests.utils.get_environ_proxies(settings.url)
+        self._session = open_session(settings)
         self._session.auth = request_auth(settings.login)
-        self._session.verify = _ca_bundle(settings) or True
         self._session.headers.update(
             {
                 "Accept": "application/json",
@@ -109,9 +117,6 @@ class Transport:
                 "X-Requested-With": "pi_dagster",
             }
         )
-        adapter = HTTPAdapter(pool_connections=1, pool_maxsize=settings.max_requests_in_flight, pool_block=True)
-        self._session.mount("http://", adapter)
-        self._session.mount("https://", adapter)
         self._unpacker = ThreadPoolExecutor(_UNPACKED_AT_ONCE, thread_name_prefix="pi-unpack")
         self._count = TrafficCount()
         self._count_lock = threading.Lock()
@@ -163,6 +168,7 @@ class Transport:
 
         Raises:
             PIWebAPIError: the request failed for good; see `errors`.
+            BrokenAnswerError: `path` holds an id from the server that would lead elsewhere.
         """
         return self._repeated("GET", self._join(path, parameters), None, parse)
 
@@ -184,13 +190,17 @@ class Transport:
         return self._repeated("POST", f"{self._url}/batch", msgspec.json.encode(calls), parse)
 
     def _join(self, path: str, parameters: Parameters) -> str:
+        # WebIDs are part of paths, and they come from the server.
+        if not _PATH.fullmatch(path) or {".", ".."} & set(re.split(r"[/\\]", unquote(path))):
+            raise BrokenAnswerError(f"{self._url} gave an id that is none: {printable(path, 100)}")
         query = urlencode(parameters, quote_via=quote, safe=";:*")
         return f"{self._url}/{path}?{query}" if query else f"{self._url}/{path}"
 
     def _repeated(
         self, method: str, url: str, body: bytes | None, parse: Callable[[bytes], Answer], *, only_once: bool = False
     ) -> Answer:
-        if method != "GET" and not (method == "POST" and url == f"{self._url}/batch"):
+        path = url.removeprefix(f"{self._url}/").partition("?")[0]
+        if method != "GET" and not (method == "POST" and _READING_POSTS.fullmatch(path)):
             raise WriteRefusedError(f"{method} {url} is not a read; this client only reads from PI.")
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(TransientError),
@@ -230,29 +240,27 @@ class Transport:
             with self._response_to(method, url, body) as response:
                 raw = self._read(response)
                 received = len(raw)
-                encoding = response.headers.get("Content-Encoding", "identity").lower()
+                encoding = response.headers.get("Content-Encoding", "").strip().lower()
                 if response.status_code not in _PLAIN_ANSWERS:
-                    raise error_of_response(self._url, response, self._decompress(raw, encoding))
+                    raise error_of_response(self._url, response, self._decompressed_if_it_can_be(raw, encoding))
             slot.answer_is_read(received)
             return raw, encoding
         except LoginRefusedError as error:
             self._refusal = error
             raise
-        except requests.exceptions.SSLError as error:
-            raise CertificateError(
-                f"The TLS certificate of {self._url} was not accepted ({_reason(error)}). Set `server.ca_bundle` to a "
-                "PEM file with the certificate authority that signed it, and use the host name it was issued for."
-            ) from error
-        except (requests.exceptions.ReadTimeout, urllib3.exceptions.ReadTimeoutError) as error:
+        # `from None`: what `requests` raises may hold a header or a proxy's login.
+        except (requests.exceptions.ReadTimeout, urllib3.exceptions.ReadTimeoutError):
             raise RequestTimeoutError(
                 f"{self._url} did not answer within {self._timeout[1]:g} s. Ask for less at once "
                 "(`server.batch_size`) or wait longer (`server.read_timeout_seconds`)."
-            ) from error
+            ) from None
         except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+            if certificate_error := tls_failure(self._url, error):
+                raise certificate_error from None
             raise ConnectionFailedError(
                 f"No answer from {self._url} ({_reason(error)}). Check that the host name and port are right, that "
                 "PI Web API is running there and that a firewall or proxy lets this machine through."
-            ) from error
+            ) from None
         finally:
             with self._count_lock:
                 self._count = TrafficCount(
@@ -277,23 +285,40 @@ class Transport:
         )
 
     def _read(self, response: requests.Response) -> bytes:
+        """The body as it came; of a refusal only the beginning, as whatever is in it the refusal counts."""
+        is_answer = response.status_code in _PLAIN_ANSWERS
         declared = response.headers.get("Content-Length", "")
-        if declared.isdigit():
-            if int(declared) > self._max_body_bytes:
-                raise self._too_large()
-            return bytes(response.raw.read(decode_content=False))
+        if is_answer and declared.isdigit() and int(declared) > self._max_body_bytes:
+            raise self._too_large()
+        latest = time.monotonic() + _WAITS_FOR_A_BODY * self._timeout[1]
         pieces: list[bytes] = []
         size = 0
-        for piece in response.raw.stream(_PIECE_BYTES, decode_content=False):
+        while piece := response.raw.read1(_PIECE_BYTES, decode_content=False):
             pieces.append(piece)
             size += len(piece)
-            if size > self._max_body_bytes:
+            if is_answer and size > self._max_body_bytes:
                 raise self._too_large()
+            if not is_answer and size > _LONGEST_REFUSAL_BYTES:
+                break
+            if time.monotonic() > latest:
+                raise RequestTimeoutError(
+                    f"{self._url} sent an answer so slowly that it was not there after "
+                    f"{_WAITS_FOR_A_BODY * self._timeout[1]:g} s. Ask for less at once (`server.batch_size`) or wait "
+                    "longer (`server.read_timeout_seconds`)."
+                )
         return b"".join(pieces)
 
+    def _decompressed_if_it_can_be(self, raw: bytes, encoding: str) -> bytes:
+        try:
+            return self._decompress(raw, encoding)
+        except PIWebAPIError:
+            return b""
+
     def _decompress(self, raw: bytes, encoding: str) -> bytes:
-        if encoding != "gzip":
+        if encoding in _UNPACKED:
             return raw
+        if encoding not in _PACKED:
+            raise BrokenAnswerError(f"it is compressed in a way that was not asked for ({printable(encoding, 40)})")
         decompressor = isal_zlib.decompressobj(wbits=_GZIP_WBITS)
         try:
             answer: bytes = decompressor.decompress(raw, self._max_body_bytes + 1)
@@ -310,20 +335,6 @@ class Transport:
             f"{self._url} sent more than {self._max_body_bytes >> 20} MiB in one answer. Lower `server.batch_size` or "
             "`server.max_count_per_request`, or raise `server.max_body_mebibytes`."
         )
-
-
-def _ca_bundle(settings: ServerSettings) -> str | None:
-    """The file with trusted certificate authorities that the site or, as for other programs, the environment names."""
-    named = {
-        "`server.ca_bundle`": settings.ca_bundle,
-        **{name: os.environ.get(name) for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")},
-    }
-    for setting, path in named.items():
-        if path:
-            if not Path(path).exists():
-                raise CertificateError(f"{setting} names the file {path}, which does not exist.")
-            return path
-    return None
 
 
 def _reason(error: BaseException) -> str:
