@@ -32,9 +32,10 @@ from pi_dagster.lake import (
 from pi_dagster.lake.table import LakeTable
 from pi_dagster.piwebapi import PIWebAPISource, StreamRef, objects
 from pi_dagster.piwebapi.asset_framework import find_asset_server, list_databases
+from pi_dagster.piwebapi.connection import dangers
 from pi_dagster.piwebapi.errors import BrokenAnswerError, ServerTroubleError
 from pi_dagster.piwebapi.retrying import RetryPolicy
-from pi_dagster.site import AnonymousLogin, ServerSettings, Site, TagGroup
+from pi_dagster.site import ServerSettings, Site, TagGroup
 from pi_dagster.tag_survey import TagSurvey
 
 _NOT_THE_USERS = (
@@ -157,6 +158,7 @@ def diagnose(site: Site) -> Diagnosis:
             except AssetsMissingError as error:
                 # So it is at every new site; the schedule loads them first.
                 diagnosis.notes.append(str(error))
+    diagnosis.notes += dangers(site.server)
     with _noting_problems(diagnosis), open_for_a_person(site.server) as source:
         _look_at_server(site, source, diagnosis)
         data_server = _look_at_data_servers(site, source, diagnosis)
@@ -201,11 +203,6 @@ def _look_at_server(site: Site, source: PIWebAPISource, diagnosis: Diagnosis) ->
                 f"{transport.url} allows {facts.max_items_per_call:,} events a call and the site asks for up to "
                 f"{site.server.max_items_per_call:,}. Set `server.max_items_per_call` to {facts.max_items_per_call}."
             )
-        )
-    if not isinstance(site.server.login, AnonymousLogin) and transport.url.startswith("http://"):
-        diagnosis.notes.append(
-            f"The login goes to {transport.url} unencrypted, readable for everybody on the way. Use https outside of "
-            "tests."
         )
 
 

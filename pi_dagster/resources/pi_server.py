@@ -9,6 +9,7 @@ from pydantic import Field
 
 from pi_dagster.ingest.source import open_source
 from pi_dagster.piwebapi import PIWebAPISource
+from pi_dagster.piwebapi.connection import dangers
 from pi_dagster.site import ServerSettings
 
 
@@ -25,7 +26,7 @@ class PIServerResource(dg.ConfigurableResource[Any]):
         return cls(server=settings.model_dump(mode="json", exclude_none=True))
 
     def open(self, *, patience_seconds: float | None = None) -> PIWebAPISource:
-        """A source with its own connection pool, to be used as a context manager.
+        """A source with its own connection pool, to be used as a context manager; warns of what the site risks.
 
         Args:
             patience_seconds: give a request up after so long, where the site would wait longer: for a sensor, which
@@ -35,6 +36,8 @@ class PIServerResource(dg.ConfigurableResource[Any]):
             SecretMissingError: the password's environment variable is not set.
         """
         settings = ServerSettings.model_validate(self.server)
+        for danger in dangers(settings):
+            self.get_resource_context().log.warning(danger)
         if patience_seconds is not None:
             waits = ("connect_timeout_seconds", "read_timeout_seconds", "retry_budget_seconds")
             shorter = {name: min(getattr(settings, name), patience_seconds) for name in waits}

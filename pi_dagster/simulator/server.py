@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import threading
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
@@ -257,7 +258,9 @@ class RunningSimulator:
         requests: what was asked of it.
     """
 
-    def __init__(self, simulator: Simulator, *, host: str, port: int, admin_port: int | None) -> None:
+    def __init__(
+        self, simulator: Simulator, *, host: str, port: int, admin_port: int | None, tls: ssl.SSLContext | None = None
+    ) -> None:
         service = Service(simulator.archive, simulator.settings, ROUTES, simulator.assets, simulator.event_frames)
         api = WebApi(service)
         self.archive: Archive = simulator.archive
@@ -269,7 +272,7 @@ class RunningSimulator:
         self._servers: list[_Server] = []
         self._sockets: list[socket.socket] = []
         keep_alive = simulator.settings.keep_alive_seconds
-        self.url = self._prepare(api.app, host, port, keep_alive, _protocol(api.transports)) + BASE_PATH
+        self.url = self._prepare(api.app, host, port, keep_alive, _protocol(api.transports), tls) + BASE_PATH
         self.admin_url: str | None = None
         if admin_port is not None:
             self.admin_url = self._prepare(admin_app(service, api.requests), host, admin_port, keep_alive, "auto")
@@ -278,7 +281,15 @@ class RunningSimulator:
         for server in self._servers:
             server.listening.wait(timeout=30)
 
-    def _prepare(self, app: Starlette, host: str, port: int, keep_alive: int, protocol: Any) -> str:
+    def _prepare(
+        self,
+        app: Starlette,
+        host: str,
+        port: int,
+        keep_alive: int,
+        protocol: Any,
+        tls: ssl.SSLContext | None = None,
+    ) -> str:
         # asyncio switches Nagle's delay off only for sockets that name their protocol: 40 ms an answer else.
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -301,9 +312,11 @@ class RunningSimulator:
             timeout_graceful_shutdown=1,
             backlog=2048,
         )
+        config.load()
+        config.ssl = tls
         self._servers.append(_Server(config))
         self._sockets.append(listener)
-        return f"http://{host}:{listener.getsockname()[1]}"
+        return f"{'http' if tls is None else 'https'}://{host}:{listener.getsockname()[1]}"
 
     def _run(self) -> None:
         async def serve_all() -> None:
@@ -351,15 +364,23 @@ class Simulator:
         self.event_frames = event_frames
         self.settings = settings or SimulatorSettings()
 
-    def serve(self, *, host: str = "127.0.0.1", port: int = 0, admin_port: int | None = None) -> RunningSimulator:
+    def serve(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        admin_port: int | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> RunningSimulator:
         """Serve in a background thread; returns when it listens.
 
         Args:
             host: address to listen on.
             port: port of PI Web API; 0 takes a free one.
             admin_port: port of the admin door, 0 for a free one; None keeps it shut.
+            tls: the server's certificate, and whether it asks clients for theirs; None serves plain HTTP.
 
         Raises:
             PortError: a port cannot be had.
         """
-        return RunningSimulator(self, host=host, port=port, admin_port=admin_port)
+        return RunningSimulator(self, host=host, port=port, admin_port=admin_port, tls=tls)

@@ -1,0 +1,244 @@
+"""TLS, proxies and plain HTTP: what is refused by default, and that each refusal names its cause and its remedy."""
+
+from __future__ import annotations
+
+import datetime
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+import trustme
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from pydantic import ValidationError
+
+from pi_dagster.diagnosis import diagnose
+from pi_dagster.piwebapi import objects
+from pi_dagster.piwebapi.connection import dangers
+from pi_dagster.piwebapi.errors import CertificateError
+from pi_dagster.piwebapi.retrying import RetryPolicy
+from pi_dagster.piwebapi.transport import Transport
+from pi_dagster.simulator import RunningSimulator, Simulator
+from pi_dagster.simulator.archive import Archive
+from pi_dagster.simulator.generator import GeneratedBase
+from pi_dagster.site import LakeSettings, ServerSettings, Site, TagGroup
+from pi_dagster_tests.test_piwebapi_transport import QUICK, Script, answer, serving
+
+Serve = Callable[..., AbstractContextManager[RunningSimulator]]
+LONG_AGO = datetime.datetime(2001, 1, 1, tzinfo=datetime.timezone.utc)
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def ca_bundle(authority: trustme.CA, tmp_path: Path) -> str:
+    path = tmp_path / "plant-ca.pem"
+    authority.cert_pem.write_to_path(path)
+    return str(path)
+
+
+def serving_tls(certificate: trustme.LeafCert, *, clients_of: trustme.CA | None = None) -> RunningSimulator:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    certificate.configure_cert(context)
+    if clients_of is not None:
+        clients_of.configure_trust(context)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return Simulator(archive=Archive(GeneratedBase(tags=3))).serve(tls=context)
+
+
+@pytest.fixture
+def simulator(authority: trustme.CA) -> Iterator[RunningSimulator]:
+    with serving_tls(authority.issue_cert("127.0.0.1")) as running:
+        yield running
+
+
+def ask(url: str, **settings: object) -> str:
+    with Transport(ServerSettings(url=url, **settings), retry=QUICK) as transport:
+        return objects.system_status(transport).state
+
+
+def test_a_server_whose_authority_the_site_names_is_trusted(simulator: RunningSimulator, ca_bundle: str) -> None:
+    assert simulator.url.startswith("https://")
+    assert ask(simulator.url, ca_bundle=ca_bundle) == "Running"
+
+
+def test_the_authority_may_come_from_the_environment(
+    simulator: RunningSimulator, ca_bundle: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", ca_bundle)
+    assert ask(simulator.url) == "Running"
+
+
+def test_an_unknown_authority_is_refused_by_default(simulator: RunningSimulator) -> None:
+    with pytest.raises(CertificateError, match=r"unable to get local issuer.*Set `server\.ca_bundle`"):
+        ask(simulator.url)
+    assert simulator.requests.total == 0, "nothing may be sent to a server that nobody vouches for"
+
+
+def test_another_authority_than_the_sites_is_refused(simulator: RunningSimulator, tmp_path: Path) -> None:
+    trustme.CA().cert_pem.write_to_path(tmp_path / "other.pem")
+    with pytest.raises(CertificateError, match=r"not accepted.*Set `server\.ca_bundle`"):
+        ask(simulator.url, ca_bundle=str(tmp_path / "other.pem"))
+
+
+def test_a_certificate_for_another_host_is_refused(authority: trustme.CA, ca_bundle: str) -> None:
+    with (
+        serving_tls(authority.issue_cert("pi.example.com")) as running,
+        pytest.raises(CertificateError, match=r"127\.0\.0\.1.*issued for another name: write `server\.url`"),
+    ):
+        ask(running.url, ca_bundle=ca_bundle)
+
+
+def test_an_expired_certificate_is_refused(authority: trustme.CA, ca_bundle: str) -> None:
+    with (
+        serving_tls(authority.issue_cert("127.0.0.1", not_after=LONG_AGO)) as running,
+        pytest.raises(CertificateError, match=r"expired.*needs a new one; or the clock of this machine is wrong"),
+    ):
+        ask(running.url, ca_bundle=ca_bundle)
+
+
+def test_a_certificate_of_tomorrow_is_refused(authority: trustme.CA, ca_bundle: str) -> None:
+    tomorrow = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days=1)
+    with (
+        serving_tls(authority.issue_cert("127.0.0.1", not_before=tomorrow)) as running,
+        pytest.raises(CertificateError, match=r"not yet valid.*clock of this machine or of the one that made it"),
+    ):
+        ask(running.url, ca_bundle=ca_bundle)
+
+
+def test_a_server_that_speaks_no_tls_is_told_so() -> None:
+    with (
+        Simulator(archive=Archive(GeneratedBase(tags=1))).serve() as running,
+        pytest.raises(CertificateError, match=r"speaks no TLS; check the port"),
+    ):
+        ask(running.url.replace("http:", "https:"))
+
+
+def test_tls_1_1_is_too_old(authority: trustme.CA, ca_bundle: str) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    context.minimum_version = ssl.TLSVersion.TLSv1_1
+    context.maximum_version = ssl.TLSVersion.TLSv1_1
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    with (
+        Simulator(archive=Archive(GeneratedBase(tags=1))).serve(tls=context) as running,
+        pytest.raises(CertificateError, match=r"protocol.*too old for TLS 1\.2"),
+    ):
+        ask(running.url, ca_bundle=ca_bundle)
+
+
+def test_verify_false_works_and_is_told_as_a_danger(simulator: RunningSimulator) -> None:
+    assert ask(simulator.url, verify=False) == "Running"
+    [danger] = dangers(ServerSettings(url=simulator.url, verify=False))
+    assert "`server.verify: false`" in danger
+    assert dangers(ServerSettings(url=simulator.url)) == []
+
+
+def test_a_check_warns_of_a_certificate_that_is_not_verified(simulator: RunningSimulator, tmp_path: Path) -> None:
+    site = Site(
+        server=ServerSettings(url=simulator.url, verify=False),
+        lake=LakeSettings(uri=str(tmp_path)),
+        start_date=datetime.date(2026, 1, 1),
+        tag_groups=(TagGroup(name="all", tag_filter="*"),),
+    )
+    assert any("`server.verify: false`" in note for note in diagnose(site).notes)
+
+
+def key_with_password(certificate: trustme.LeafCert, password: str) -> bytes:
+    key = load_pem_private_key(certificate.private_key_pem.bytes(), None)
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(password.encode()))
+
+
+def test_a_server_that_asks_for_a_certificate_gets_the_sites(
+    authority: trustme.CA, ca_bundle: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = authority.issue_cert("pi-dagster@plant.example")
+    own.cert_chain_pems[0].write_to_path(tmp_path / "client.pem")
+    (tmp_path / "client.key").write_bytes(key_with_password(own, "of the key"))
+    monkeypatch.setenv("PI_KEY_PASSWORD", "of the key")
+    settings = {
+        "ca_bundle": ca_bundle,
+        "client_certificate": str(tmp_path / "client.pem"),
+        "client_key": str(tmp_path / "client.key"),
+    }
+    with serving_tls(authority.issue_cert("127.0.0.1"), clients_of=authority) as running:
+        assert ask(running.url, **settings, client_key_password_env="PI_KEY_PASSWORD") == "Running"
+        with pytest.raises(CertificateError, match=r"certificate required.*`server\.client_certificate`"):
+            ask(running.url, ca_bundle=ca_bundle)
+        with pytest.raises(CertificateError, match=r"cannot be used.*`server\.client_key_password_env`"):
+            ask(running.url, **settings)
+
+
+@pytest.mark.parametrize("setting", ["ca_bundle", "client_certificate"])
+def test_a_file_that_holds_no_certificate_is_named_with_its_setting(setting: str, tmp_path: Path) -> None:
+    path = tmp_path / "no.pem"
+    path.write_text("no certificate")
+    with pytest.raises(CertificateError, match=rf"`server\.{setting}`.*no\.pem.*PEM file"):
+        ask("https://127.0.0.1:1/piwebapi", **{setting: str(path)})
+
+
+@pytest.mark.parametrize("url", ["http://pi.example.com/piwebapi", "http://10.0.0.7/piwebapi"])
+def test_plain_http_to_another_machine_must_be_written_out(url: str) -> None:
+    with pytest.raises(ValidationError, match=r"is not encrypted.*`allow_plain_http: true`"):
+        ServerSettings(url=url)
+    [danger] = dangers(ServerSettings(url=url, allow_plain_http=True))
+    assert "is not encrypted" in danger
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:5450", "127.0.0.1", "127.7.7.7", "[::1]:5450"])
+def test_plain_http_within_this_machine_is_no_danger(host: str) -> None:
+    assert dangers(ServerSettings(url=f"http://{host}/piwebapi")) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"verify": False, "ca_bundle": "ca.pem"}, "means nothing with `verify: false`"),
+        ({"client_key": "client.key"}, "need `client_certificate`"),
+        ({"proxy": "proxy:3128"}, "like http://proxy.example.com:3128"),
+        ({"proxy": "http://me:hunter2@proxy:3128"}, "must not hold a login"),
+    ],
+)
+def test_settings_that_do_not_fit_together_are_refused(settings: dict[str, object], told: str) -> None:
+    with pytest.raises(ValidationError, match=told) as caught:
+        ServerSettings(url="https://pi.example.com/piwebapi", **settings)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_the_sites_proxy_is_used_and_none_goes_past_that_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    proxy, server = Script(answer(200, b"by way of the proxy")), Script(answer(200, b"directly"))
+    with serving(proxy) as proxy_url, serving(server) as url:
+        proxy_url = proxy_url.removesuffix("/piwebapi")
+        for settings, expected in (
+            ({"proxy": proxy_url}, b"by way of the proxy"),
+            ({}, b"by way of the proxy"),
+            ({"proxy": "none"}, b"directly"),
+        ):
+            monkeypatch.delenv("no_proxy", raising=False)
+            monkeypatch.setenv("http_proxy", "" if settings else proxy_url)
+            if settings == {"proxy": "none"}:
+                monkeypatch.setenv("http_proxy", proxy_url)
+            with Transport(ServerSettings(url=url, **settings), retry=QUICK) as transport:
+                assert transport.get("x", [], bytes) == expected
+
+
+def test_a_proxys_login_of_the_environment_shows_in_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("https_proxy", "http://me:s3cret-of-proxy@127.0.0.1:1")
+    monkeypatch.delenv("no_proxy", raising=False)
+    settings = ServerSettings(url="https://pi.example.com/piwebapi")
+    with (
+        Transport(settings, retry=RetryPolicy(budget_seconds=0)) as transport,
+        pytest.raises(Exception, match="No answer") as caught,
+    ):
+        transport.get("x", [], bytes)
+    assert "s3cret-of-proxy" not in str(caught.value)
+    assert caught.value.__suppress_context__
