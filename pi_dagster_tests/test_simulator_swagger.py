@@ -21,6 +21,7 @@ from pi_dagster.simulator import (
     af_database_routes,
     af_element_routes,
     event_frame_routes,
+    stream_updates,
 )
 from pi_dagster.simulator.calls import Call, Query
 from pi_dagster.simulator.routes import ROUTES
@@ -116,8 +117,9 @@ TESTED_APART = (
     *af_element_routes.ROUTES,
     *af_attribute_routes.ROUTES,
     *event_frame_routes.ROUTES,
+    *stream_updates.ROUTES,
 )
-"""Those of assets and event frames, for which more must be planted."""
+"""Those of assets and event frames, for which more must be planted, and of updates, which need a marker."""
 
 ALL_ROUTES = [pytest.param(route, id=name_of(route)) for route in ROUTES]
 ROUTES_HERE = [pytest.param(route, id=name_of(route)) for route in ROUTES if route not in TESTED_APART]
