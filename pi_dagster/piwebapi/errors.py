@@ -16,6 +16,7 @@ PIWebAPIError
     ├── LimitMismatchError        the server allows fewer events a call than the site says
     ├── AssetsNotFoundError       no such AF server, database, element, template or category
     ├── StreamMissingError        the server leaves a tag out of its answer
+    ├── StreamUpdatesMissingError the server has no Stream Updates
     ├── TooManyEqualTimesError    more events at one instant than one request may return
     └── WriteRefusedError         our own refusal to send anything that is not a read
 """
@@ -114,6 +115,10 @@ class AssetsNotFoundError(PermanentError):
 
 class StreamMissingError(PermanentError):
     """The server left a stream out of its answer: the tag is deleted or this login may not read it."""
+
+
+class StreamUpdatesMissingError(PermanentError):
+    """The server has no Stream Updates, or they are not switched on."""
 
 
 class TooManyEqualTimesError(PermanentError):

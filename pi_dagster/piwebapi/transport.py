@@ -44,11 +44,11 @@ from pi_dagster.site import ServerSettings
 Answer = TypeVar("Answer")
 Parameters = Sequence[tuple[str, str]]
 
-_READING_POSTS = re.compile(r"batch")
+_READING_POSTS = re.compile(r"batch|streamsets/updates")
 """What may be sent by POST, below the base URL; whatever else is no GET is refused."""
 
 _PATH = re.compile(r"(?:[\w~.=-]|%[0-9A-Fa-f]{2})*(?:/(?:[\w~.=-]|%[0-9A-Fa-f]{2})+)*", re.ASCII)
-_PLAIN_ANSWERS = frozenset({200, 207})
+_PLAIN_ANSWERS = frozenset({200, 201, 204, 207})
 _PIECE_BYTES = 1 << 16
 """Larger pieces are mapped and unmapped by the allocator one by one, which costs four times the CPU."""
 
@@ -188,6 +188,15 @@ class Transport:
         """
         calls = {key: {"Method": "GET", "Resource": self._join(path, query)} for key, path, query in resources}
         return self._repeated("POST", f"{self._url}/batch", msgspec.json.encode(calls), parse)
+
+    def register_for_updates(self, web_ids: Sequence[str], parse: Callable[[bytes], Answer]) -> Answer:
+        """POST streamsets/updates, which signs this login up for changes of streams and changes no PI data itself.
+
+        It has no body; a registration that is repeated finds the first one (docs.aveva.com/bundle/
+        pi-web-api-reference/page/help/controllers/streamset/actions/registerstreamsetupdates.html).
+        """
+        parameters = [*(("webId", web_id) for web_id in web_ids), ("webIdType", "IDOnly")]
+        return self._repeated("POST", self._join("streamsets/updates", parameters), None, parse)
 
     def _join(self, path: str, parameters: Parameters) -> str:
         # WebIDs are part of paths, and they come from the server.
