@@ -411,6 +411,28 @@ class EventFrameSettings(SettingsModel):
     page_size: int = Field(default=10_000, ge=2, le=150_000, description="Event frames asked for in one request.")
 
 
+class StreamUpdateSettings(SettingsModel):
+    """How late, edited and deleted events are followed by PI Web API's Stream Updates."""
+
+    tag_groups: tuple[str, ...] | None = Field(
+        default=None,
+        min_length=1,
+        description="Names of the tag groups that are followed; default: all. The server sends every event of theirs twice.",
+    )
+    sensor_interval_seconds: int = Field(
+        default=60, ge=10, le=600, description="Seconds between two looks; a server forgets who does not ask."
+    )
+    reread_days: int = Field(
+        default=3,
+        ge=0,
+        le=366,
+        description=(
+            "Days before today that are read whole again where it is not known what has changed, as after a restart of "
+            "PI Web API or of Dagster; today always is."
+        ),
+    )
+
+
 class TagGroup(SettingsModel):
     """Tags that are read together and share partitions; the first group that matches a tag owns it."""
 
@@ -525,6 +547,10 @@ class Site(SettingsModel):
         default_factory=EventFrameSettings,
         description="Which event frames are copied, from the databases of `asset_framework`.",
     )
+    stream_updates: StreamUpdateSettings | None = Field(
+        default=None,
+        description="Follow late, edited and deleted events by Stream Updates (PI Web API 2019 and later); `null` is off.",
+    )
     incremental_window_days: int = Field(
         default=30,
         ge=1,
@@ -607,6 +633,17 @@ class Site(SettingsModel):
                     f"tag group {group.name!r} is chosen by AF elements, and `asset_framework` is switched off; "
                     "leave that setting out to have it on"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _followed_groups_are_there(self) -> Site:
+        followed = self.stream_updates.tag_groups or () if self.stream_updates else ()
+        unknown = sorted(set(followed) - {group.name for group in self.tag_groups})
+        if unknown:
+            raise ValueError(
+                f"`stream_updates.tag_groups` names {', '.join(unknown)}, which are no tag groups of this site; "
+                "names are written as in `tag_groups`, without a shard's number"
+            )
         return self
 
     @property
