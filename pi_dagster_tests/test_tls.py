@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import datetime
+import socket
 import ssl
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -30,7 +32,6 @@ from pi_dagster.simulator.generator import GeneratedBase
 from pi_dagster.site import LakeSettings, ServerSettings, Site, TagGroup
 from pi_dagster_tests.test_piwebapi_transport import QUICK, Script, answer, serving
 
-Serve = Callable[..., AbstractContextManager[RunningSimulator]]
 LONG_AGO = datetime.datetime(2001, 1, 1, tzinfo=datetime.timezone.utc)
 
 
@@ -53,6 +54,27 @@ def serving_tls(certificate: trustme.LeafCert, *, clients_of: trustme.CA | None 
         clients_of.configure_trust(context)
         context.verify_mode = ssl.CERT_REQUIRED
     return Simulator(archive=Archive(GeneratedBase(tags=3))).serve(tls=context)
+
+
+@contextmanager
+def shaking_hands(context: ssl.SSLContext) -> Iterator[str]:
+    """A server that says why it refuses a handshake; asyncio's, which the simulator uses, only hangs up."""
+
+    def shake_hands() -> None:
+        with suppress(OSError), listener:
+            while True:
+                connection, _ = listener.accept()
+                with suppress(ssl.SSLError), connection, context.wrap_socket(connection, server_side=True):
+                    pass
+
+    listener = socket.create_server(("127.0.0.1", 0))
+    thread = threading.Thread(target=shake_hands)
+    thread.start()
+    try:
+        yield f"https://127.0.0.1:{listener.getsockname()[1]}/piwebapi"
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
 
 
 @pytest.fixture
@@ -130,10 +152,10 @@ def test_tls_1_1_is_too_old(authority: trustme.CA, ca_bundle: str) -> None:
     context.maximum_version = ssl.TLSVersion.TLSv1_1
     context.set_ciphers("ALL:@SECLEVEL=0")
     with (
-        Simulator(archive=Archive(GeneratedBase(tags=1))).serve(tls=context) as running,
+        shaking_hands(context) as url,
         pytest.raises(CertificateError, match=r"protocol.*too old for TLS 1\.2"),
     ):
-        ask(running.url, ca_bundle=ca_bundle)
+        ask(url, ca_bundle=ca_bundle)
 
 
 def test_verify_false_works_and_is_told_as_a_danger(simulator: RunningSimulator) -> None:
@@ -172,10 +194,22 @@ def test_a_server_that_asks_for_a_certificate_gets_the_sites(
     }
     with serving_tls(authority.issue_cert("127.0.0.1"), clients_of=authority) as running:
         assert ask(running.url, **settings, client_key_password_env="PI_KEY_PASSWORD") == "Running"
-        with pytest.raises(CertificateError, match=r"certificate required.*`server\.client_certificate`"):
-            ask(running.url, ca_bundle=ca_bundle)
         with pytest.raises(CertificateError, match=r"cannot be used.*`server\.client_key_password_env`"):
             ask(running.url, **settings)
+
+
+def test_a_server_that_misses_a_certificate_of_ours_is_told_with_the_setting(
+    authority: trustme.CA, ca_bundle: str
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.verify_mode = ssl.CERT_REQUIRED
+    with (
+        shaking_hands(context) as url,
+        pytest.raises(CertificateError, match=r"handshake failure.*set `server\.client_certificate`"),
+    ):
+        ask(url, ca_bundle=ca_bundle)
 
 
 @pytest.mark.parametrize("setting", ["ca_bundle", "client_certificate"])
