@@ -417,7 +417,7 @@ class StreamUpdateSettings(SettingsModel):
     tag_groups: tuple[str, ...] | None = Field(
         default=None,
         min_length=1,
-        description="Names of the tag groups that are followed; default: all. The server sends every event of theirs twice.",
+        description="Tag groups that are followed, by name; default: all. The server sends every event of theirs twice.",
     )
     sensor_interval_seconds: int = Field(
         default=60, ge=10, le=600, description="Seconds between two looks; a server forgets who does not ask."
@@ -549,7 +549,7 @@ class Site(SettingsModel):
     )
     stream_updates: StreamUpdateSettings | None = Field(
         default=None,
-        description="Follow late, edited and deleted events by Stream Updates (PI Web API 2019 and later); `null` is off.",
+        description="Follow late, edited and deleted events by Stream Updates (PI Web API 2019 on); `null` is off.",
     )
     incremental_window_days: int = Field(
         default=30,

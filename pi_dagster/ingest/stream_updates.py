@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta, timezone
+from datetime import date, datetime, timedelta
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -198,10 +198,9 @@ class _Seen:
             self.actions[counted["values"]] += counted["counts"]
         is_refresh = pc.equal(changes["action"], REFRESH)
         self._unknown_of(changes["tag_webid"].filter(is_refresh).unique().to_pylist())
-        instants = changes["timestamp"].cast(pa.int64())
-        days = pc.floor(pc.divide(instants.cast(pa.float64()), float(_MICROSECONDS_A_DAY))).cast(pa.int32())
+        instants = changes["timestamp"].cast(pa.int64()).to_numpy()
         oldest = (
-            pa.table({"tag_webid": changes["tag_webid"], "day": days, "instant": instants})
+            pa.table({"tag_webid": changes["tag_webid"], "day": instants // _MICROSECONDS_A_DAY, "instant": instants})
             .group_by(["tag_webid", "day"])
             .aggregate([("instant", "min")])
         )
