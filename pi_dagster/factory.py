@@ -13,6 +13,7 @@ from pi_dagster.automation.assets import build_assets_schedule
 from pi_dagster.automation.event_frames import build_event_frame_sensor, build_event_frames_schedule
 from pi_dagster.automation.maintenance import build_maintenance_job, build_maintenance_schedule
 from pi_dagster.automation.schedules import build_points_schedule, build_timeseries_schedule
+from pi_dagster.automation.stream_updates import build_stream_updates_sensor
 from pi_dagster.lake.schemas import PI_ASSET_ATTRIBUTES, PI_ASSET_HIERARCHY
 from pi_dagster.resources import SiteResources
 from pi_dagster.site import Site
@@ -62,6 +63,16 @@ def build_pi_definitions(site: Site) -> dg.Definitions:
         ],
         resources=resources.definitions(site),
     )
+    if site.stream_updates is not None:
+        sensor = build_stream_updates_sensor(
+            site,
+            site.stream_updates,
+            resources,
+            timeseries,
+            name=f"{prefix}pi_stream_updates_sensor",
+            job_name=f"{prefix}load_pi_timeseries",
+        )
+        definitions = dg.Definitions.merge(definitions, dg.Definitions(sensors=[sensor]))
     return (
         dg.Definitions.merge(definitions, _assets(site, pi_assets, prefix), _event_frames(site, resources, prefix))
         if pi_assets
