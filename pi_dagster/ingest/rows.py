@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -44,7 +44,12 @@ class TableRows:
             TagsFailedError: at the end, so that all failed tags are known, and before anything is committed.
         """
         for events in reading:
-            rows = self._rows(events)
+            rows = table_rows(
+                events,
+                names=self.names,
+                units=self._tags.units,
+                ingestion_timestamp=self._ingestion_timestamp,
+            )
             self.summary.add(rows)
             yield from rows.to_batches()
         self.failed_tags = [
@@ -55,25 +60,32 @@ class TableRows:
             raise TagsFailedError(self._partition, self.failed_tags)
         self.keep_tags.update(reading.failures)
 
-    def _rows(self, events: pa.Table) -> pa.Table:
-        events = events.combine_chunks()
-        tags: pa.DictionaryArray = events.column("tag_webid").chunk(0)
-        web_ids = tags.dictionary.to_pylist()
-        columns = {
-            **{name: events.column(name) for name in events.column_names},
-            "tag_name": _by_tag(tags, [self.names[web_id] for web_id in web_ids]),
-            "units": self._units(events.column("units").chunk(0), tags, web_ids),
-            "ingestion_timestamp": pa.repeat(self._ingestion_timestamp, events.num_rows),
-        }
-        return pa.table({name: columns[name] for name in TIMESERIES_FILE_SCHEMA.names})
 
-    def _units(self, sent: pa.DictionaryArray, tags: pa.DictionaryArray, web_ids: list[str]) -> pa.Array:
-        """The unit that came with the values, else the tag's own: for points PI sends an empty one."""
-        of_tags = _by_tag(tags, [self._tags.units.get(web_id) for web_id in web_ids])
-        if not any(sent.dictionary.to_pylist()):
-            return of_tags
-        texts = sent.cast(pa.string())
-        return pc.if_else(pc.equal(texts, ""), of_tags.cast(pa.string()), texts)
+def table_rows(
+    events: pa.Table,
+    *,
+    names: Mapping[str, str],
+    units: Mapping[str, str | None],
+    ingestion_timestamp: pa.TimestampScalar,
+) -> pa.Table:
+    """Events of RECORDED_SCHEMA as TIMESERIES_FILE_SCHEMA.
+
+    Args:
+        events: what a reading yields.
+        names: tag names by WebID.
+        units: the tags' own engineering units by WebID.
+        ingestion_timestamp: when the events were read.
+    """
+    events = events.combine_chunks()
+    tags: pa.DictionaryArray = events.column("tag_webid").chunk(0)
+    web_ids = tags.dictionary.to_pylist()
+    columns = {
+        **{name: events.column(name) for name in events.column_names},
+        "tag_name": _by_tag(tags, [names[web_id] for web_id in web_ids]),
+        "units": _units(events.column("units").chunk(0), tags, [units.get(web_id) for web_id in web_ids]),
+        "ingestion_timestamp": pa.repeat(ingestion_timestamp, events.num_rows),
+    }
+    return pa.table({name: columns[name] for name in TIMESERIES_FILE_SCHEMA.names})
 
 
 @dataclass
@@ -128,6 +140,15 @@ class RowSummary:
             self.by_system_state.update(
                 {row["values"] or "": row["counts"] for row in names.value_counts().to_pylist()}
             )
+
+
+def _units(sent: pa.DictionaryArray, tags: pa.DictionaryArray, units_of_tags: list[str | None]) -> pa.Array:
+    """The unit that came with the values, else the tag's own: for points PI sends an empty one."""
+    of_tags = _by_tag(tags, units_of_tags)
+    if not any(sent.dictionary.to_pylist()):
+        return of_tags
+    texts = sent.cast(pa.string())
+    return pc.if_else(pc.equal(texts, ""), of_tags.cast(pa.string()), texts)
 
 
 def _by_tag(tags: pa.DictionaryArray, texts: list[Any]) -> pa.DictionaryArray:
