@@ -6,16 +6,44 @@ Tests of the data in the sibling folder `../shared` may be skipped where that fo
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 SHARED = Path(__file__).parents[2] / "shared"
 
 # Dagster's instances in memory have telemetry on, and would leave its log in the home of whoever runs the tests.
 os.environ["DAGSTER_DISABLE_TELEMETRY"] = "yes"
+
+
+LOCAL_SPARK = {
+    "spark.ui.enabled": "false",
+    "spark.driver.bindAddress": "127.0.0.1",
+    "spark.driver.host": "127.0.0.1",
+    "spark.sql.shuffle.partitions": "2",
+    "spark.log.level": "ERROR",
+}
+
+
+@pytest.fixture(scope="session")
+def spark() -> Iterator[SparkSession]:
+    """The one session of all Spark tests: a JVM takes a quarter of a minute to start."""
+    pytest.importorskip("pyspark", reason="the extra `spark` is not installed")
+    from pi_dagster.spark.session import JavaMissingError, open_session
+
+    try:
+        session = open_session("local[2]", LOCAL_SPARK)
+    except JavaMissingError as error:
+        pytest.skip(str(error))
+    except Exception as error:
+        pytest.skip(f"Spark does not start; are Delta's jars to be had from Maven Central? {error}")
+    yield session
+    session.stop()
 
 
 @pytest.hookimpl(wrapper=True)

