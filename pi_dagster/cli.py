@@ -24,6 +24,7 @@ import typer
 from dotenv import load_dotenv
 
 from pi_dagster.default_site import DEFAULT_SITE, SITE_VARIABLE
+from pi_dagster.server_text import printable
 
 if TYPE_CHECKING:
     from pi_dagster.diagnosis import Diagnosis, ServerFacts
@@ -283,7 +284,7 @@ def _json_value(value: Any) -> str:
 def _print_facts(facts: Mapping[str, str]) -> None:
     width = max(len(name) for name in facts)
     for name, fact in facts.items():
-        print(f"{name.ljust(width)}  {fact}")
+        print(f"{name.ljust(width)}  {printable(fact, _LONGEST_FACT)}")
 
 
 def _facts_of(diagnosis: Diagnosis, site: Site) -> dict[str, str]:
@@ -321,6 +322,7 @@ def _facts_of(diagnosis: Diagnosis, site: Site) -> dict[str, str]:
 
 
 _HIDDEN = "not shown to this login"
+_LONGEST_FACT = 4000
 
 
 def _limit(server: ServerFacts, site: Site) -> str:
@@ -331,8 +333,8 @@ def _limit(server: ServerFacts, site: Site) -> str:
 
 def _print_survey(survey: TagSurvey) -> None:
     rows = [
-        (tag.partition or "-", tag.point.name, tag.point.point_type or "", tag.point.engineering_units or "",
-         tag.point.descriptor or "")
+        (tag.partition or "-", *(printable(text or "") for text in (
+            tag.point.name, tag.point.point_type, tag.point.engineering_units, tag.point.descriptor)))
         for tag in survey.tags
     ]  # fmt: skip
     header = ("PARTITION", "TAG", "TYPE", "UNITS", "DESCRIPTION")

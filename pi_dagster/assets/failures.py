@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from pi_dagster.ingest.errors import FramesFailedError, IngestError, NoTagsError
 from pi_dagster.ingest.report import FailedTag
 from pi_dagster.lake.errors import LakeError, WindowConflictError
 from pi_dagster.piwebapi import errors as piwebapi
+from pi_dagster.redaction import redacted
 from pi_dagster.site import SecretMissingError
 
 EXPECTED_ERRORS = (piwebapi.PIWebAPIError, IngestError, LakeError, SecretMissingError)
@@ -48,11 +50,24 @@ class FailedPartition:
 
 @contextmanager
 def errors_told_plainly() -> Iterator[None]:
-    """Turn an expected error into a `dagster.Failure`, which the UI shows without a stack trace."""
+    """Turn an expected error into a `dagster.Failure`, which the UI shows without a stack trace.
+
+    Dagster keeps what is raised, and what that was raised from, in its event log; no secret may be in it.
+    """
     try:
         yield
     except EXPECTED_ERRORS as error:
-        raise dg.Failure(str(error)) from error
+        raise dg.Failure(redacted(str(error))) from without_secrets(error)
+    except Exception as error:
+        if (harmless := without_secrets(error)) is not error:
+            raise harmless from None
+        raise
+
+
+def without_secrets(error: Exception) -> Exception:
+    """`error` itself, or, where it or what led to it tells a secret, another that tells all but that."""
+    told = "".join(traceback.format_exception(error))
+    return error if redacted(told) == told else RuntimeError(redacted(told))
 
 
 def partitions_failure(failed: Sequence[FailedPartition], *, not_tried: Sequence[str], loaded: int) -> dg.Failure:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pi_dagster.server_text import printable
+
 _MOST_LINES = 40
 _MOST_BELOW_ONE = 6
 
@@ -29,11 +31,11 @@ def tree_excerpt(rows: Sequence[Mapping[str, Any]]) -> str:
         if row["element_id"] not in shown:
             left_out += 1
             continue
-        template = f" ({row['template_name']})" if row["template_name"] else ""
+        template = f" ({printable(row['template_name'])})" if row["template_name"] else ""
         children = below.get(row["element_id"], [])
         hidden = sum(child["element_id"] not in shown for child in children)
         more = f"  + {hidden:,} more below" if hidden else ""
-        lines.append(f"{'  ' * level}{row['element_name']}{template}{more}")
+        lines.append(f"{'  ' * level}{printable(row['element_name'])}{template}{more}")
         open_ends += [(child, level + 1) for child in reversed(children) if child["element_id"] in shown]
     if left_out:
         lines.append(f"+ {left_out:,} more")

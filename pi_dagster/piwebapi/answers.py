@@ -181,6 +181,11 @@ def _answer(request: Request, found: dict[str, Stream], troubles: dict[str, PIWe
     except ValuesFailedError:
         _set_aside(found, troubles, look_at_values=True)
         located = _locate([web_id for web_id in order if web_id in found], found)
+    for web_id, events in [*located.items()]:
+        if events.rows and events.times_us()[0] < request.start_us:
+            # A server that always begins at the same place would be asked for the same page for ever.
+            troubles[web_id] = BrokenAnswerError("the server sent events from before the time that it was asked for")
+            del located[web_id]
     if len(request.web_ids) == 1 and troubles:
         raise troubles[request.web_ids[0]]
     return Answer(located, troubles)

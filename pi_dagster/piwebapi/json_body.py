@@ -13,6 +13,7 @@ from typing import TypeVar
 import msgspec
 
 from pi_dagster.piwebapi.errors import BrokenAnswerError
+from pi_dagster.server_text import printable
 
 Answer = TypeVar("Answer")
 
@@ -41,12 +42,6 @@ def decoded(body: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[Answer]) ->
 def beginning(body: bytes, most: int = 120) -> str:
     """The start of a body as one line of printable text."""
     return printable(body[: 4 * most].decode(errors="replace"), most)
-
-
-def printable(text: str, most: int = 500) -> str:
-    """`text` from a server as one line, without what a terminal would take for an order, and not endless."""
-    line = " ".join("".join(letter if letter.isprintable() else " " for letter in text[: 4 * most]).split())
-    return line if len(line) <= most else f"{line[:most]}..."
 
 
 def _strict_json(body: bytes) -> bytes:

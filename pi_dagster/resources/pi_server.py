@@ -37,7 +37,7 @@ class PIServerResource(dg.ConfigurableResource[Any]):
         """
         settings = ServerSettings.model_validate(self.server)
         for danger in dangers(settings):
-            self.get_resource_context().log.warning(danger)
+            dg.get_dagster_logger().warning(danger)
         if patience_seconds is not None:
             waits = ("connect_timeout_seconds", "read_timeout_seconds", "retry_budget_seconds")
             shorter = {name: min(getattr(settings, name), patience_seconds) for name in waits}
