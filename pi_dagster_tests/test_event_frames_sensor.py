@@ -1,19 +1,11 @@
-"""The event frame sensor in Dagster's daemon: from a change on the server to the row in the table, and nothing else.
-
-Dagster has no public way to run its daemon in a test; the imports of its internals, which are those of Dagster's
-own tests, are all in the fixture `daemon`.
-"""
+"""The event frame sensor in Dagster's daemon: from a change on the server to the row in the table, and nothing else."""
 
 from __future__ import annotations
 
-import logging
 import shutil
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import pytest
@@ -24,52 +16,17 @@ from pi_dagster.automation.frame_days import day_range_tags, days_of_run
 from pi_dagster.definitions import defs
 from pi_dagster.simulator import Fault, FaultKind
 from pi_dagster_tests.framed_plant import FramedPlant, at, day, framed_plant
+from pi_dagster_tests.sensor_daemon import SensorDaemon, sensor_daemon
 
 SENSOR = "pi_event_frame_sensor"
 
 
-@dataclass
-class Daemon:
-    """The sensor daemon of one instance; every tick comes a minute after the one before."""
-
-    instance: dg.DagsterInstance
-    workspace: Any
-    sensor: Any
-    now: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
+class Daemon(SensorDaemon):
+    """The daemon with the event frame sensor."""
 
     def tick(self) -> list[list[str]]:
-        """Let the daemon evaluate the sensor and launch what it asks for; the days of each run, the oldest day first.
-
-        The runs are over when this returns.
-        """
-        from dagster._core.test_utils import freeze_time
-        from dagster._daemon.sensor import execute_sensor_iteration
-
-        self.now += timedelta(seconds=61)
-        known = {record.dagster_run.run_id for record in self.instance.get_run_records()}
-        with freeze_time(self.now):
-            errors = [
-                error
-                for error in execute_sensor_iteration(self.workspace, logging.getLogger("sensor"), None, None)
-                if error is not None
-            ]
-        assert not errors or self.last_status() == "FAILURE", errors
-        new = [
-            record.dagster_run for record in self.instance.get_run_records() if record.dagster_run.run_id not in known
-        ]
-        return sorted([str(day) for day in days_of_run(run)] for run in new)
-
-    def last_tick(self) -> Any:
-        (tick,) = self.instance.get_ticks(self.sensor.get_remote_origin_id(), self.sensor.selector_id, limit=1)
-        return tick
-
-    def last_status(self) -> str:
-        return str(self.last_tick().status.value)
-
-    def cursor(self) -> str:
-        state = self.instance.get_instigator_state(self.sensor.get_remote_origin_id(), self.sensor.selector_id)
-        assert state is not None
-        return str(state.instigator_data.cursor)  # type: ignore[union-attr]
+        """The days of each run that the sensor asks for, the oldest day first."""
+        return sorted([str(day) for day in days_of_run(run)] for run in self.runs_of_tick())
 
     def materialized(self) -> set[str]:
         return self.instance.get_materialized_partitions(dg.AssetKey("pi_event_frames"))
@@ -84,37 +41,8 @@ def plant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FramedPla
 
 @pytest.fixture
 def daemon(plant: FramedPlant, tmp_path: Path) -> Iterator[Daemon]:
-    from dagster._core.definitions.reconstruct import ReconstructableJob
-    from dagster._core.remote_origin import InProcessCodeLocationOrigin
-    from dagster._core.test_utils import InProcessTestWorkspaceLoadTarget, instance_for_test
-    from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
-    from dagster._core.workspace.context import WorkspaceProcessContext
-
-    in_this_process = {
-        "run_launcher": {
-            "module": "dagster._core.launcher.sync_in_memory_run_launcher",
-            "class": "SyncInMemoryRunLauncher",
-        },
-        "run_coordinator": {
-            "module": "dagster._core.run_coordinator.default_run_coordinator",
-            "class": "DefaultRunCoordinator",
-        },
-    }
-    module = LoadableTargetOrigin(executable_path=sys.executable, module_name="pi_dagster.definitions")
-    target = InProcessTestWorkspaceLoadTarget(InProcessCodeLocationOrigin(module, location_name="pi_dagster"))
-    # Runs in this process would use the job of the test before, whose server is gone.
-    ReconstructableJob.get_definition.cache_clear()
-    ReconstructableJob.get_repository_definition.cache_clear()
-    home = tmp_path / "dagster"
-    home.mkdir()
-    with (
-        instance_for_test(overrides=in_this_process, temp_dir=str(home)) as instance,
-        WorkspaceProcessContext(instance, target) as workspace,
-    ):
-        (location,) = workspace.create_request_context().code_locations
-        sensor = location.get_repository("__repository__").get_sensor(SENSOR)
-        instance.start_sensor(sensor)
-        yield Daemon(instance, workspace, sensor)
+    with sensor_daemon(Daemon, SENSOR, tmp_path) as daemon:
+        yield daemon
 
 
 def test_a_scripted_day_is_in_the_table_and_no_other_day_was_asked_for(plant: FramedPlant, daemon: Daemon) -> None:
