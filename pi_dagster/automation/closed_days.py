@@ -6,7 +6,7 @@ of it; afterwards it makes no difference how much that was.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import Enum, auto
@@ -14,6 +14,7 @@ from itertools import groupby
 
 import dagster as dg
 
+from pi_dagster.automation.last_loads import last_load_ids, loads_by_id
 from pi_dagster.automation.partitions import FAILED_TAGS, SETTLED, partition_key, range_tags
 from pi_dagster.site import Site
 
@@ -92,8 +93,8 @@ class ClosedDays:
         asset, partitions = self._timeseries.key, self._timeseries.partitions_def
         assert partitions is not None
         status = instance.get_status_by_partition(asset, keys, partitions) or {}
-        latest = instance.get_latest_storage_id_by_partition(asset, dg.DagsterEventType.ASSET_MATERIALIZATION)
-        self._learn(instance, [latest[key] for key in keys if key in latest])
+        latest = last_load_ids(instance, asset, keys)
+        self._learn(instance, latest.values())
         states: dict[str, _State] = {}
         for key in keys:
             state = self._state_of_event.get(latest[key], _State.TO_LOAD) if key in latest else _State.TO_LOAD
@@ -104,12 +105,9 @@ class ClosedDays:
             states[key] = state
         return states
 
-    def _learn(self, instance: dg.DagsterInstance, events: Sequence[int]) -> None:
+    def _learn(self, instance: dg.DagsterInstance, events: Collection[int]) -> None:
         unknown = [event for event in events if event not in self._state_of_event]
-        if not unknown:
-            return
-        wanted = dg.AssetRecordsFilter(self._timeseries.key, storage_ids=unknown)
-        for record in instance.fetch_materializations(wanted, limit=len(unknown)).records:
+        for record in loads_by_id(instance, self._timeseries.key, unknown):
             materialization = record.asset_materialization
             told = {name: value.value for name, value in materialization.metadata.items()} if materialization else {}
             finished = _State.SETTLED if told.get(SETTLED) else _State.TO_LOAD
