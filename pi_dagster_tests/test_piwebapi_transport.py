@@ -234,7 +234,7 @@ def test_the_password_is_sent_in_utf8_and_shown_nowhere(monkeypatch: pytest.Monk
     with pytest.raises(ConnectionFailedError) as caught:
         transport.get("x", [], bytes)
     shown = (
-        f"{transport!r} {settings!r} {transport._session.auth!r} {''.join(traceback.format_exception(caught.value))}"
+        f"{transport!r} {settings!r} {transport._idle_sessions[0].auth!r} {''.join(traceback.format_exception(caught.value))}"
     )
     assert "gehéim" not in shown
     script = Script(answer())

@@ -8,7 +8,7 @@ PIWebAPIError
 │   ├── BrokenAnswerError         cut or unreadable body, WebException on a 200, values that failed to stream
 │   └── ListKeepsChangingError    a list that was another one each time it was read
 └── PermanentError            repeating it is useless
-    ├── LoginRefusedError         401
+    ├── LoginRefusedError         401, or a ticket or token that is not to be had
     ├── CertificateError          TLS: a certificate or a certificate file is not accepted
     ├── RequestRefusedError       other 4xx and 3xx
     ├── NotPIWebAPIError          something answers, but it is not PI Web API
@@ -77,7 +77,7 @@ class PermanentError(PIWebAPIError):
 
 
 class LoginRefusedError(PermanentError):
-    """401: wrong user, wrong password, or a login kind that the server does not accept."""
+    """401, or a login that comes to nothing before: no ticket or token, something missing, a server without proof."""
 
 
 class CertificateError(PermanentError):

@@ -12,15 +12,16 @@ from email.utils import parsedate_to_datetime
 import msgspec
 import requests
 
+from pi_dagster.piwebapi.auth import Authentication, refused_login
 from pi_dagster.piwebapi.errors import (
     LimitMismatchError,
-    LoginRefusedError,
     NotPIWebAPIError,
     PIWebAPIError,
     RequestRefusedError,
     ServerTroubleError,
 )
-from pi_dagster.piwebapi.json_body import UNREADABLE, beginning, printable
+from pi_dagster.piwebapi.json_body import UNREADABLE, beginning
+from pi_dagster.server_text import printable
 
 _TRANSIENT_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 _MOST_REASONS = 10
@@ -28,23 +29,19 @@ _ABOVE_LIMIT = "is greater than the maximum allowed"
 """In every wording of the refusal of a `maxCount` above MaxReturnedItemsPerCall."""
 
 
-def error_of_response(url: str, response: requests.Response, body: bytes) -> PIWebAPIError:
+def error_of_response(url: str, login: Authentication, response: requests.Response, body: bytes) -> PIWebAPIError:
     """The error for an answer whose status is no success.
 
     Args:
         url: base URL of the server, for the message.
+        login: what the request was sent with.
         response: status and headers.
         body: decompressed.
     """
     status = response.status_code
     said = error_text(body)
     if status == 401:
-        offered = response.headers.get("WWW-Authenticate", "")
-        kinds = ", ".join(kind.split()[0] for kind in offered.split(",") if kind.strip()) or "not said"
-        return LoginRefusedError(
-            f"{url} refused the login (401: {said}). Check the user name and the password; kinds of login "
-            f"that the server accepts: {kinds}."
-        )
+        return refused_login(url, login, response, said)
     if 300 <= status < 400:
         target = printable(response.headers.get("Location", "another address"))
         return RequestRefusedError(

@@ -10,9 +10,11 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from types import TracebackType
 from typing import TypeVar
 from urllib.parse import quote, unquote, urlencode
@@ -23,22 +25,21 @@ import tenacity
 import urllib3
 from isal import igzip_lib, isal_zlib
 
-from pi_dagster.piwebapi.auth import request_auth
+from pi_dagster.piwebapi.auth import Authentication, LoginGate, authentication_for
 from pi_dagster.piwebapi.connection import open_session, tls_failure
 from pi_dagster.piwebapi.errors import (
     AnswerTooLargeError,
     BrokenAnswerError,
     ConnectionFailedError,
-    LoginRefusedError,
     PIWebAPIError,
     RequestTimeoutError,
     TransientError,
     WriteRefusedError,
 )
-from pi_dagster.piwebapi.json_body import printable
 from pi_dagster.piwebapi.limiter import RequestLimiter, Slot
 from pi_dagster.piwebapi.refusals import error_of_response
 from pi_dagster.piwebapi.retrying import RetryPolicy
+from pi_dagster.server_text import printable
 from pi_dagster.site import ServerSettings
 
 Answer = TypeVar("Answer")
@@ -94,6 +95,7 @@ class Transport:
 
     Raises:
         SecretMissingError: the environment variable that the login names is not set.
+        LoginRefusedError: what the login needs is not installed, or a file that it names is not there.
     """
 
     def __init__(self, settings: ServerSettings, *, retry: RetryPolicy | None = None) -> None:
@@ -107,21 +109,21 @@ class Transport:
             first_pause_seconds=self._retry.first_wait_seconds,
             longest_pause_seconds=self._retry.longest_wait_seconds,
         )
-        self._session = open_session(settings)
-        self._session.auth = request_auth(settings.login)
-        self._session.headers.update(
-            {
-                "Accept": "application/json",
-                "Accept-Encoding": "gzip" if settings.compress else "identity",
-                # Any value passes PI Web API's CSRF defence, which POST /batch falls under too.
-                "X-Requested-With": "pi_dagster",
-            }
-        )
+        self._open_session = partial(open_session, settings)
+        self._headers = {
+            "Accept": "application/json",
+            "Accept-Encoding": "gzip" if settings.compress else "identity",
+            # Any value passes PI Web API's CSRF defence, which POST /batch falls under too.
+            "X-Requested-With": "pi_dagster",
+        }
+        self._login: Authentication = authentication_for(settings, self._open_session)
+        self._gate = LoginGate(is_open=not self._login.schemes)
+        # One for each request under way, as some logins belong to a connection; the first shows wrong settings at once.
+        self._idle_sessions = [self._logged_in_session()]
         self._unpacker = ThreadPoolExecutor(_UNPACKED_AT_ONCE, thread_name_prefix="pi-unpack")
         self._count = TrafficCount()
         self._count_lock = threading.Lock()
         self._stopped = threading.Event()
-        self._refusal: LoginRefusedError | None = None
 
     def __enter__(self) -> Transport:
         return self
@@ -131,12 +133,14 @@ class Transport:
     ) -> None:
         self.stop()
         self._unpacker.shutdown()
-        self._session.close()
+        for session in self._idle_sessions:
+            session.close()
 
     def stop(self) -> None:
         """Repeat nothing any more: requests under way end with their first failure, those that wait are given up."""
         self._stopped.set()
         self._limiter.close()
+        self._gate.close()
 
     def __repr__(self) -> str:
         return f"Transport({self._url!r})"
@@ -233,32 +237,57 @@ class Transport:
     ) -> Answer:
         is_repeat = state.attempt_number > 1
         patience = self._retry.budget_seconds - (time.monotonic() - state.start_time)
-        with self._limiter.slot(patience_seconds=patience, is_repeat=is_repeat) as slot:
+        with (
+            self._gate.turn(),
+            self._limiter.slot(patience_seconds=patience, is_repeat=is_repeat) as slot,
+            self._session() as session,
+        ):
             if not is_repeat:
                 # The wait for a slot is our own doing and does not use up the budget.
                 state.start_time = time.monotonic()
-            raw, encoding = self._once(method, url, body, slot, is_repeat=is_repeat)
+            raw, encoding = self._once(session, method, url, body, slot, is_repeat=is_repeat)
             try:
                 return self._unpacker.submit(lambda: parse(self._decompress(raw, encoding))).result()
             except BrokenAnswerError as error:
                 raise BrokenAnswerError(f"{self._url} sent an answer that cannot be used: {error}.") from error
 
-    def _once(self, method: str, url: str, body: bytes | None, slot: Slot, *, is_repeat: bool) -> tuple[bytes, str]:
+    @contextmanager
+    def _session(self) -> Iterator[requests.Session]:
+        try:
+            session = self._idle_sessions.pop()
+        except IndexError:
+            session = self._logged_in_session()
+        try:
+            yield session
+        finally:
+            self._idle_sessions.append(session)
+
+    def _logged_in_session(self) -> requests.Session:
+        session = self._open_session()
+        session.auth = self._login.of_session()
+        session.headers.update(self._headers)
+        return session
+
+    def _once(
+        self, session: requests.Session, method: str, url: str, body: bytes | None, slot: Slot, *, is_repeat: bool
+    ) -> tuple[bytes, str]:
         received = 0
         try:
-            with self._response_to(method, url, body) as response:
+            with self._response_to(session, method, url, body) as response:
+                if response.status_code != 401 and response.status_code < 500:
+                    self._gate.open()
                 raw = self._read(response)
                 received = len(raw)
                 encoding = response.headers.get("Content-Encoding", "").strip().lower()
                 if response.status_code not in _PLAIN_ANSWERS:
-                    raise error_of_response(self._url, response, self._decompressed_if_it_can_be(raw, encoding))
+                    said = self._decompressed_if_it_can_be(raw, encoding)
+                    raise error_of_response(self._url, self._login, response, said)
             slot.answer_is_read(received)
             return raw, encoding
-        except LoginRefusedError as error:
-            self._refusal = error
-            raise
         # `from None`: what `requests` raises may hold a header or a proxy's login.
         except (requests.exceptions.ReadTimeout, urllib3.exceptions.ReadTimeoutError):
+            # A wrong login is refused before any work is done, so this one waits for the work.
+            self._gate.open()
             raise RequestTimeoutError(
                 f"{self._url} did not answer within {self._timeout[1]:g} s. Ask for less at once "
                 "(`server.batch_size`) or wait longer (`server.read_timeout_seconds`)."
@@ -278,11 +307,9 @@ class Transport:
                     bytes_received=self._count.bytes_received + received,
                 )
 
-    def _response_to(self, method: str, url: str, body: bytes | None) -> requests.Response:
-        if self._refusal is not None:
-            # A password that was refused once is not sent again: a few more tries lock the account.
-            raise self._refusal
-        return self._session.request(
+    def _response_to(self, session: requests.Session, method: str, url: str, body: bytes | None) -> requests.Response:
+        self._gate.check()
+        return session.request(
             method,
             url,
             data=body,
