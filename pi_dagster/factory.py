@@ -8,10 +8,13 @@ from pi_dagster.assets.archive import build_pi_archive
 from pi_dagster.assets.event_frames import build_pi_event_frames
 from pi_dagster.assets.hierarchy import build_pi_assets
 from pi_dagster.assets.points import build_pi_points
+from pi_dagster.assets.quality import build_pi_quality_findings
+from pi_dagster.assets.tag_errors import build_pi_tag_errors
 from pi_dagster.assets.timeseries import build_pi_timeseries
 from pi_dagster.automation.assets import build_assets_schedule
 from pi_dagster.automation.event_frames import build_event_frame_sensor, build_event_frames_schedule
 from pi_dagster.automation.maintenance import build_maintenance_job, build_maintenance_schedule
+from pi_dagster.automation.quality import build_quality_schedule
 from pi_dagster.automation.schedules import build_points_schedule, build_timeseries_schedule
 from pi_dagster.automation.stream_updates import build_stream_updates_sensor
 from pi_dagster.lake.schemas import PI_ASSET_ATTRIBUTES, PI_ASSET_HIERARCHY
@@ -34,7 +37,7 @@ def build_pi_definitions(site: Site) -> dg.Definitions:
     prefix = "".join(f"{part}_" for part in site.asset_key_prefix)
     maintenance = build_maintenance_job(site, resources, name=f"{prefix}maintain_lake")
     definitions = dg.Definitions(
-        assets=[archive, points, timeseries],
+        assets=[archive, points, timeseries, build_pi_tag_errors(site, timeseries=timeseries)],
         jobs=[
             dg.define_asset_job(
                 f"{prefix}load_pi_points",
@@ -73,11 +76,12 @@ def build_pi_definitions(site: Site) -> dg.Definitions:
             job_name=f"{prefix}load_pi_timeseries",
         )
         definitions = dg.Definitions.merge(definitions, dg.Definitions(sensors=[sensor]))
-    return (
-        dg.Definitions.merge(definitions, _assets(site, pi_assets, prefix), _event_frames(site, resources, prefix))
-        if pi_assets
-        else definitions
-    )
+    parts = [definitions]
+    if pi_assets:
+        parts += [_assets(site, pi_assets, prefix), _event_frames(site, resources, prefix)]
+    if site.quality_rules:
+        parts.append(_quality(site, resources, timeseries, prefix, upstream=[attributes] if pi_assets else []))
+    return dg.Definitions.merge(*parts)
 
 
 def _assets(site: Site, assets: dg.AssetsDefinition, prefix: str) -> dg.Definitions:
@@ -116,4 +120,23 @@ def _event_frames(site: Site, resources: SiteResources, prefix: str) -> dg.Defin
         sensors=[
             build_event_frame_sensor(site, resources, event_frames, name=f"{prefix}pi_event_frame_sensor", job_name=job)
         ],
+    )
+
+
+def _quality(
+    site: Site, resources: SiteResources, timeseries: dg.AssetsDefinition, prefix: str, *, upstream: list[dg.AssetKey]
+) -> dg.Definitions:
+    findings = build_pi_quality_findings(site, resources, timeseries=timeseries, upstream=upstream)
+    job = f"{prefix}judge_pi_timeseries"
+    return dg.Definitions(
+        assets=[findings],
+        jobs=[
+            dg.define_asset_job(
+                job,
+                selection=[findings],
+                executor_def=dg.in_process_executor,
+                description="Judges the days and tag groups you choose by the quality rules of the site.",
+            )
+        ],
+        schedules=[build_quality_schedule(site, name=f"{prefix}pi_quality_schedule", job_name=job)],
     )

@@ -14,9 +14,11 @@ from datetime import date, datetime, timezone
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from pi_dagster.quality_rules import AnyRule, DifferenceRule
 from pi_dagster.redaction import is_secret_name, remember_secret
+from pi_dagster.settings_model import SettingsModel
 
 NAME_PATTERN = r"^[A-Za-z0-9_.-]+$"
 """What a site or tag group may be called: the name becomes a partition key, a folder name and part of a
@@ -43,13 +45,6 @@ _MOST_NAMED = 5
 
 WAYS_TO_MATCH = ("tag_filter", "tags", "af_template", "element_path")
 """The settings of a tag group that say which tags belong to it; each group has one of them."""
-
-
-class SettingsModel(BaseModel):
-    """Base of all settings: unknown names are errors and nothing changes after loading."""
-
-    # Without the input: it may be a secret in the wrong place.
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class SecretMissingError(Exception):
@@ -513,6 +508,7 @@ class ScheduleSettings(SettingsModel):
         default="30 0 * * *", description="All event frames of `event_frames.lookback_days`, read again."
     )
     maintenance: str = Field(default="45 3 * * *", description="Old files of the Delta tables are deleted.")
+    quality: str = Field(default="30 4 * * *", description="Yesterday is judged by the site's `quality_rules`.")
 
     @field_validator("timeseries", "points", "assets", "event_frames", "maintenance")
     @classmethod
@@ -595,6 +591,9 @@ class Site(SettingsModel):
         default="local", description="Where the work is done; `local` is this machine, with delta-rs."
     )
     schedules: ScheduleSettings = Field(default_factory=ScheduleSettings)
+    quality_rules: tuple[AnyRule, ...] = Field(
+        default=(), description="Rules that each closed day is judged by; what they find is in pi_quality_findings."
+    )
 
     @field_validator("start_date", mode="after")
     @classmethod
@@ -644,6 +643,26 @@ class Site(SettingsModel):
                 f"`stream_updates.tag_groups` names {', '.join(unknown)}, which are no tag groups of this site; "
                 "names are written as in `tag_groups`, without a shard's number"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _rules_fit_the_site(self) -> Site:
+        names = [rule.name.lower() for rule in self.quality_rules]
+        groups = [group.name for group in self.tag_groups]
+        for rule in self.quality_rules:
+            if names.count(rule.name.lower()) > 1:
+                raise ValueError(f"two quality rules are named {rule.name!r}; rename one")
+            unknown = sorted(set(rule.tag_groups or ()) - set(groups))
+            if unknown:
+                raise ValueError(
+                    f"quality rule {rule.name!r} names the tag group {unknown[0]!r}, which the site does not have; "
+                    f"it has {', '.join(groups)}"
+                )
+            if self.asset_framework is None and (rule.af_template or isinstance(rule, DifferenceRule)):
+                raise ValueError(
+                    f"quality rule {rule.name!r} goes by AF elements, and `asset_framework` is switched off; "
+                    "leave that setting out to have it on"
+                )
         return self
 
     @property

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from itertools import islice
 
 import dagster as dg
 import pyarrow as pa
@@ -24,7 +25,9 @@ from pi_dagster.automation.partitions import (
     SETTLED,
     TABLE_VERSION,
     TAGS_DIGEST,
+    UNREAD_SINCE,
     WATERMARK,
+    partition_key,
 )
 from pi_dagster.ingest.report import (
     AssetsReport,
@@ -37,6 +40,9 @@ from pi_dagster.ingest.report import (
 )
 from pi_dagster.lake.location import Lake
 from pi_dagster.lake.schemas import TableDefinition, column_descriptions
+from pi_dagster.quality.partition import JudgedPartition
+from pi_dagster.quality_rules import AnyRule
+from pi_dagster.server_text import as_code_block
 from pi_dagster.site import LakeSettings
 
 Metadata = dict[str, dg.MetadataValue]
@@ -100,8 +106,12 @@ def window_metadata(report: WindowReport, *, is_tail: bool = False) -> Metadata:
         metadata["pi/lag_seconds"] = dg.MetadataValue.float(round(report.lag_seconds, 1))
     if report.last_event is not None:
         metadata["pi/last_event"] = dg.MetadataValue.timestamp(report.last_event)
+    if report.unread_since is not None:
+        metadata[UNREAD_SINCE] = dg.MetadataValue.timestamp(report.unread_since)
     if report.failed_tags:
         metadata["pi/failed_tags_and_reasons"] = failed_tags_table(report.failed_tags)
+    if report.gone_tags:
+        metadata["pi/gone_tags_and_reasons"] = failed_tags_table(report.gone_tags)
     return metadata if is_tail else {**metadata, **_what_was_read(report)}
 
 
@@ -217,7 +227,7 @@ def hierarchy_metadata(report: AssetsReport) -> Metadata:
         "pi/elements_with_several_parents": dg.MetadataValue.int(report.elements_with_several_parents),
         **{f"pi/{change}_elements": dg.MetadataValue.int(count) for change, count in report.changes.items()},
         "pi/unreadable_elements": dg.MetadataValue.int(len(report.unreadable_elements)),
-        "pi/tree": dg.MetadataValue.md(f"```text\n{report.tree}\n```"),
+        "pi/tree": dg.MetadataValue.md(as_code_block(report.tree)),
         "load/seconds": dg.MetadataValue.float(round(report.seconds, 3)),
         **_traffic(report.traffic),
         "lake/table_version": dg.MetadataValue.int(report.hierarchy_version),
@@ -253,14 +263,27 @@ def attributes_metadata(report: AssetsReport) -> Metadata:
 
 
 def failed_tags_table(failed_tags: Iterable[FailedTag]) -> dg.MetadataValue:
-    """The tags that could not be read, and why."""
-    return _table([{"tag": tag.tag_name, "reason": tag.error, "WebID": tag.tag_webid} for tag in failed_tags])
+    """The tags that could not be read, and why; at most a hundred."""
+    named = islice(failed_tags, _MOST_NAMED)
+    return _table([{"tag": tag.tag_name, "reason": tag.error, "WebID": tag.tag_webid} for tag in named])
 
 
-def unread_tags_table(unread: Iterable[tuple[str, FailedTag]]) -> dg.MetadataValue:
-    """The tags that loaded partitions lack, and why."""
-    rows = [{"partition": key, "tag": tag.tag_name, "reason": tag.error} for key, tag in unread]
-    return _table(rows, columns=("partition", "tag", "reason"))
+def tag_errors_table(errors: pa.Table) -> dg.MetadataValue:
+    """Rows of pi_tag_errors, at most a hundred."""
+    rows = [
+        {
+            "partition": str(partition_key(row["partition_date"], row["tag_group"])) if row["partition_date"] else "",
+            "tag": row["tag_name"],
+            "kind": row["kind"],
+            "lacks from": row["window_start"],
+            "to": row["window_end"],
+            "since": row["first_seen"],
+            "last tried": row["last_seen"],
+            "reason": row["error"],
+        }
+        for row in errors.slice(0, _MOST_NAMED).to_pylist()
+    ]
+    return _table(rows, columns=("partition", "tag", "kind", "lacks from", "to", "since", "last tried", "reason"))
 
 
 def _traffic(traffic: Traffic) -> Metadata:
@@ -298,3 +321,28 @@ def _cell(value: object) -> str | int | float | bool:
     if isinstance(value, str | int | float):
         return value
     return "" if value is None else str(value)
+
+
+def judged_metadata(judged: JudgedPartition, rules: Sequence[AnyRule]) -> Metadata:
+    """The metadata of one partition of pi_quality_findings: how many findings in all, and by rule."""
+    return {
+        "pi/findings": dg.MetadataValue.int(judged.findings.num_rows),
+        **{f"pi/findings/{rule.name}": dg.MetadataValue.int(judged.count(rule.name)) for rule in rules},
+        "load/rows": dg.MetadataValue.int(judged.rows),
+        "load/seconds": dg.MetadataValue.float(round(judged.seconds, 3)),
+        TABLE_VERSION: dg.MetadataValue.int(judged.table_version),
+    }
+
+
+def findings_table(findings: pa.Table) -> dg.MetadataValue:
+    """Rows of pi_quality_findings, at most a hundred."""
+    columns = {
+        "tag": "tag_name",
+        "from": "finding_start",
+        "to": "finding_end",
+        "events": "event_count",
+        "worst value": "worst_value",
+        "worst text": "worst_text",
+    }
+    found = findings.slice(0, _MOST_NAMED).to_pylist()
+    return _table([{shown: row[name] for shown, name in columns.items()} for row in found], columns=list(columns))

@@ -19,7 +19,8 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from pi_dagster.components.plain_words import plain_words, yaml_in_plain_words
-from pi_dagster.site import ScheduleSettings, SettingsModel, Site
+from pi_dagster.settings_model import SettingsModel
+from pi_dagster.site import ScheduleSettings, Site
 
 COMPONENT_TYPE = "pi_dagster.components.PISystemComponent"
 """What a site file gives as its `type`."""

@@ -21,6 +21,7 @@ from pi_dagster.lake.errors import (
 from pi_dagster.lake.event_frames import DayOfFrames, EventFramesTable
 from pi_dagster.lake.location import Lake
 from pi_dagster.lake.partition_window import PartitionWindow
+from pi_dagster.lake.quality_findings import QualityFindingsTable
 from pi_dagster.lake.replacement import NewRows, WindowCommit
 from pi_dagster.lake.schemas import (
     ASSET_ATTRIBUTES_SCHEMA,
@@ -32,6 +33,7 @@ from pi_dagster.lake.schemas import (
     column_descriptions,
 )
 from pi_dagster.lake.snapshot import AssetAttributesTable, AssetHierarchyTable, PointsTable
+from pi_dagster.lake.tag_errors import TagErrorsTable
 from pi_dagster.lake.timeseries import TimeseriesTable
 
 __all__ = [
@@ -54,8 +56,10 @@ __all__ = [
     "NewRows",
     "PartitionWindow",
     "PointsTable",
+    "QualityFindingsTable",
     "RowsRefusedError",
     "TableMissingError",
+    "TagErrorsTable",
     "TimeseriesTable",
     "WindowCommit",
     "WindowConflictError",

@@ -187,8 +187,58 @@ EVENT_FRAMES_SCHEMA: pa.Schema = pa.schema(
 )
 """Columns of pi_event_frames, one row an event frame."""
 
+TAG_ERRORS_SCHEMA: pa.Schema = pa.schema(
+    [
+        _column("tag_webid", _STRING, "The tag's IDOnly WebID."),
+        _column("tag_name", _STRING, "The tag's name."),
+        _column("tag_group", _STRING, "The tag group, or shard of one, that was loaded without it."),
+        _column(
+            "kind",
+            _STRING,
+            "`gone`: the server has no such tag (deleted, or hidden from this login); it is asked for again when the "
+            "list of tags shows it. `refused`: this login may not read it. `broken`: the server could not send it.",
+        ),
+        _column("partition_date", pa.date32(), "UTC day that lacks events of the tag; null for a tag that is gone."),
+        _column("window_start", _TIMESTAMP, "From when on its events may be missing or old, UTC."),
+        _column("window_end", _TIMESTAMP, "Until when, UTC; of a tag that is gone, what was last asked for."),
+        _column("error", _STRING, "What the server said, or what was wrong with its answer."),
+        _column("first_seen", _TIMESTAMP, "Since when the tag cannot be read, UTC."),
+        _column("last_seen", _TIMESTAMP, "When it was last tried, UTC."),
+    ]
+)
+"""Columns of pi_tag_errors, one row a tag and day, and one a tag that is gone."""
+
 EVENT_FRAMES_FILE_SCHEMA: pa.Schema = pa.schema([field for field in EVENT_FRAMES_SCHEMA if field.name != "start_date"])
 """Columns of the rows that `EventFramesTable.replace_day` takes: all but the partition column."""
+
+
+QUALITY_FINDINGS_SCHEMA: pa.Schema = pa.schema(
+    [
+        _column("rule", _STRING, "Name of the rule of the site that was broken."),
+        _column("kind", _STRING, "Kind of the rule, such as range or gap."),
+        _column("severity", _STRING, "warn or error, as the rule says."),
+        _column("tag_webid", _STRING, "The tag's IDOnly WebID."),
+        _column("tag_name", _STRING, "The tag's name when it was judged."),
+        _column("finding_start", _TIMESTAMP, "The first event that breaks the rule, or the begin of a gap, UTC."),
+        _column("finding_end", _TIMESTAMP, "The last event that breaks the rule, or the end of a gap, UTC."),
+        _column("event_count", pa.int64(), "How many events in a row break the rule; 0 for a gap."),
+        _column(
+            "worst_value",
+            pa.float64(),
+            "The worst value; a rate is a minute's, a gap in minutes, a difference or a counter's fall as it is.",
+        ),
+        _column("worst_text", _STRING, "The state or unit that is wrong; null for rules about numbers."),
+        _column("judged_at", _TIMESTAMP, "When the day was judged, UTC."),
+        _column("partition_date", pa.date32(), "The UTC day; partition column."),
+        _column("tag_group", _STRING, "The tag group, or shard of one; partition column."),
+    ]
+)
+"""Columns of pi_quality_findings, one row a stretch of a tag's events that breaks a rule."""
+
+QUALITY_FINDINGS_FILE_SCHEMA: pa.Schema = pa.schema(
+    [field for field in QUALITY_FINDINGS_SCHEMA if field.name not in PARTITION_COLUMNS]
+)
+"""Columns of the rows that `QualityFindingsTable.replace_partition` takes: all but the partition columns."""
 
 
 @dataclass(frozen=True)
@@ -248,6 +298,23 @@ PI_EVENT_FRAMES = TableDefinition(
     description="Event frames of PI Asset Framework, one row a frame, as the server last listed them.",
     schema=EVENT_FRAMES_SCHEMA,
     partition_columns=("start_date",),
+    properties=log_properties(7),
+)
+
+
+PI_TAG_ERRORS = TableDefinition(
+    name="pi_tag_errors",
+    description="Tags that could not be read, and what pi_timeseries lacks of them; a row goes when it was read.",
+    schema=TAG_ERRORS_SCHEMA,
+    properties=log_properties(7),
+)
+
+
+PI_QUALITY_FINDINGS = TableDefinition(
+    name="pi_quality_findings",
+    description="What the rules of the site found in the recorded values, one row a stretch that breaks a rule.",
+    schema=QUALITY_FINDINGS_SCHEMA,
+    partition_columns=PARTITION_COLUMNS,
     properties=log_properties(7),
 )
 
