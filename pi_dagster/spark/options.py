@@ -18,7 +18,8 @@ from typing import Any, Literal
 import yaml
 from pydantic import AwareDatetime, Field, ValidationError, field_validator, model_validator
 
-from pi_dagster.site import LakeSettings, ServerSettings, SettingsModel, Site
+from pi_dagster.settings_model import SettingsModel
+from pi_dagster.site import LakeSettings, ServerSettings, Site
 
 TableName = Literal["timeseries", "points"]
 
