@@ -5,15 +5,12 @@ Source: AVEVA PI Web API user guide, pages on rate limiting, CSRF defence and au
 
 from __future__ import annotations
 
-import base64
-import binascii
-import secrets
 import time
 from collections import deque
-from collections.abc import Mapping
 
 import msgspec
 
+from pi_dagster.simulator.auth import Admission, LoginMethod, NotAdmittedError
 from pi_dagster.simulator.calls import Answer, Call, RefusedError
 from pi_dagster.simulator.settings import SimulatorSettings
 
@@ -42,29 +39,27 @@ def url_refusal(settings: SimulatorSettings, raw_path: str, head_bytes: int) -> 
     return Answer(400, page.encode(), {"Content-Type": "text/html; charset=us-ascii"})
 
 
-def logged_in_user(settings: SimulatorSettings, headers: Mapping[str, str]) -> str | None:
-    """The account a request is logged in as; None on a server that lets everyone in.
+def admission_of(settings: SimulatorSettings, login: LoginMethod, authorization: str, connection: object) -> Admission:
+    """Who sent a request, as far as the server's login method asks.
+
+    Args:
+        settings: how a refusal looks.
+        login: the server's.
+        authorization: the request's header, empty where there is none.
+        connection: what the request came by.
 
     Raises:
         RefusedError: 401, the login is missing or wrong.
     """
-    if settings.user is None or settings.password is None:
-        return None
-    scheme, _, credentials = headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "basic":
-        try:
-            user, _, password = base64.b64decode(credentials, validate=True).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError):
-            user, password = "", ""
-        user_is_right = secrets.compare_digest(user.lower().encode(), settings.user.lower().encode())
-        if secrets.compare_digest(password.encode(), settings.password.encode()) and user_is_right:
-            return settings.user
-    raise RefusedError(
-        401,
-        "Authorization has been denied for this request.",
-        key=settings.denial_key,
-        headers={"WWW-Authenticate": 'Basic realm="PI Web API"'},
-    )
+    try:
+        return login.admit(authorization, connection)
+    except NotAdmittedError as error:
+        raise RefusedError(
+            401,
+            "Authorization has been denied for this request.",
+            key=settings.denial_key,
+            headers={"WWW-Authenticate": error.challenge},
+        ) from None
 
 
 def check_csrf(settings: SimulatorSettings, call: Call) -> None:

@@ -15,7 +15,7 @@ import threading
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any
 
@@ -35,7 +35,7 @@ from pi_dagster.simulator.archive import Archive
 from pi_dagster.simulator.calls import Answer, Call, RefusedError
 from pi_dagster.simulator.event_frames import EventFrameStore
 from pi_dagster.simulator.faults import BEFORE_ROUTING, ON_THE_WIRE, FaultKind, Faults
-from pi_dagster.simulator.limits import RateLimiter, check_csrf, logged_in_user, url_refusal
+from pi_dagster.simulator.limits import RateLimiter, admission_of, check_csrf, url_refusal
 from pi_dagster.simulator.routes import ROUTES
 from pi_dagster.simulator.service import Service, named_streams
 from pi_dagster.simulator.settings import SimulatorSettings
@@ -121,7 +121,9 @@ class WebApi:
         self._rate = RateLimiter(service.settings)
         workers = service.settings.workers
         self._workers = asyncio.Semaphore(workers) if workers is not None else None
-        self.app = Starlette(routes=[StarletteRoute("/{path:path}", self._respond, methods=_METHODS)])
+        self._login = service.settings.login_method()
+        all_else = StarletteRoute("/{path:path}", self._respond, methods=_METHODS)
+        self.app = Starlette(routes=[*self._login.routes, all_else])
 
     async def _respond(self, request: Request) -> Response:
         with self.requests.under_way():
@@ -163,8 +165,10 @@ class WebApi:
         call = Call(request.method, inside[1:].removesuffix("/"), query_text, base_url, headers, b"", client)
         name = "(no route)"
         try:
-            user = logged_in_user(settings, headers)
-            call = Call(call.method, call.path, query_text, base_url, headers, await self._body(request), client, user)
+            connection = self.transports[request.scope["client"]]
+            admission = admission_of(settings, self._login, headers.get("authorization", ""), connection)
+            body = await self._body(request)
+            call = Call(call.method, call.path, query_text, base_url, headers, body, client, admission.user)
             check_csrf(settings, call)
             route, _ = self.service.route_of(call)
             name = f"{route.method} {route.template}"
@@ -173,6 +177,7 @@ class WebApi:
             async with self._workers or nullcontext():
                 await asyncio.sleep(settings.worker_seconds)
                 answer = await self.service.answer(call)
+                answer = replace(answer, headers={**answer.headers, **admission.headers})
         except RefusedError as refusal:
             answer = Answer.of(refusal.status, refusal.body, refusal.headers)
         self.requests.per_route[name] += 1

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from pi_dagster.simulator.archive import Ticks, utc_now
+from pi_dagster.simulator.auth import AnonymousMethod, BasicMethod, LoginMethod
 from pi_dagster.webid import WebIdType
 
 
@@ -21,6 +22,7 @@ class SimulatorSettings:
     Args:
         user: account for basic login; None lets everyone in (authentication method Anonymous).
         password: its password.
+        login: another authentication method instead.
         latency_seconds: added to every answer without holding up others.
         workers: requests that are worked on at once, further ones wait; None is no limit.
         worker_seconds: how long one request keeps a worker.
@@ -74,6 +76,7 @@ class SimulatorSettings:
 
     user: str | None = None
     password: str | None = field(default=None, repr=False)
+    login: LoginMethod | None = None
     latency_seconds: float = 0.0
     workers: int | None = None
     worker_seconds: float = 0.0
@@ -128,3 +131,9 @@ class SimulatorSettings:
         """
         if (self.user is None) != (self.password is None):
             raise ValueError("a login needs both a user and a password")
+
+    def login_method(self) -> LoginMethod:
+        """The server's authentication method."""
+        if self.user is not None and self.password is not None:
+            return BasicMethod(self.user, self.password)
+        return self.login or AnonymousMethod()
