@@ -17,6 +17,7 @@ NAMES = (
     "memory",
     "commits",
     "tail",
+    "reconcile",
     "assets",
     "event_frames",
     "orchestration",

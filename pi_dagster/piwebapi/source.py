@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import date, datetime
 from types import TracebackType
 
 from pi_dagster.piwebapi import objects
 from pi_dagster.piwebapi.recorded import ReadWindow, RecordedReader, RecordedReading, StreamRef
 from pi_dagster.piwebapi.retrying import RetryPolicy
+from pi_dagster.piwebapi.summaries import EventCounter, ServerCounts
 from pi_dagster.piwebapi.transport import TrafficCount, Transport
 from pi_dagster.site import ServerSettings
 
@@ -28,6 +29,7 @@ class PIWebAPISource:
         self._settings = settings
         self._transport = Transport(settings, retry=retry)
         self._reader = RecordedReader(self._transport, settings)
+        self._counter = EventCounter(self._transport, settings)
 
     def __enter__(self) -> PIWebAPISource:
         return self
@@ -81,3 +83,7 @@ class PIWebAPISource:
             readings: what to read; looked at only as far ahead as requests are sent.
         """
         return self._reader.read_in_turn(readings)
+
+    def count_events(self, expected: Mapping[str, int], *, first_day: date, days: int) -> ServerCounts:
+        """How many events the server itself counts, by tag and day, without sending them; see `EventCounter.count`."""
+        return self._counter.count(expected, first_day=first_day, days=days)
