@@ -163,10 +163,12 @@ class Service:
     def _struck(self, route: Route, call: Call) -> list[tuple[Fault, str | None]]:
         """The faults that befall a request, with the stream that each is about."""
         possible = set(FaultKind) - ON_THE_WIRE - BEFORE_ROUTING
-        if call.method != "GET" or not route.template.startswith("stream") or "updates" in route.template:
+        if call.method != "GET" or not route.template.startswith("stream"):
             possible -= ABOUT_VALUES
         elif not route.template.startswith("streamsets"):
             possible.discard(FaultKind.MISSING_STREAM)
+        if "updates" in route.template:
+            possible.discard(FaultKind.VALUE_ERRORS)
         return self.faults.strike(call.path, named_streams(call), possible)
 
     def not_found(self, what: str) -> RefusedError:
