@@ -1,0 +1,167 @@
+"""Replacing windows of pi_timeseries with delta-spark: in one commit, told in the log like those of delta-rs.
+
+`replaceWhere` takes the rows that a condition names out of the table and puts new ones in. When the condition is whole
+partitions Delta drops their files unread; otherwise it copies what shares a file with the window.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta, timezone
+
+from delta import DeltaTable
+from delta.exceptions import (
+    ConcurrentAppendException,
+    ConcurrentDeleteDeleteException,
+    ConcurrentDeleteReadException,
+    ConcurrentWriteException,
+    MetadataChangedException,
+)
+from pyspark.sql import DataFrame, SparkSession
+from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+from pi_dagster.lake.commit import COMMIT_ID, COMMIT_TRIES
+from pi_dagster.lake.errors import WindowConflictError
+from pi_dagster.lake.schemas import TableDefinition
+from pi_dagster.spark.columns import spark_schema
+
+_VERSIONS_LOOKED_AT = 100
+_OTHERS_CAME_FIRST = (
+    ConcurrentAppendException,
+    ConcurrentDeleteDeleteException,
+    ConcurrentDeleteReadException,
+    ConcurrentWriteException,
+    MetadataChangedException,
+)
+_WRITE_SETTINGS = {
+    # Spark's default, INT96, has no statistics that a reader could skip row groups by.
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+    "spark.sql.parquet.compression.codec": "zstd",
+}
+
+
+@dataclass(frozen=True)
+class Commit:
+    """A version of the table that replaced something, and what Delta counted in it."""
+
+    version: int
+    metrics: Mapping[str, str]
+
+
+def create_table(spark: SparkSession, uri: str, definition: TableDefinition) -> None:
+    """Make an empty table with the columns, comments and properties of `definition` unless there is one."""
+    builder = (
+        DeltaTable.createIfNotExists(spark)
+        .location(uri)
+        .comment(definition.description)
+        .addColumns(spark_schema(definition.schema))
+    )
+    for name, value in definition.properties.items():
+        builder = builder.property(name, value)
+    if definition.partition_columns:
+        builder = builder.partitionedBy(*definition.partition_columns)
+    builder.execute()
+
+
+def replace_where(rows: DataFrame, uri: str, condition: str, commit_info: Mapping[str, str]) -> str:
+    """Put `rows` in the place of those that `condition` names, in one commit.
+
+    Args:
+        rows: with the table's columns; each has to fulfil the condition. Read again when another writer came first,
+            so persist what is dear to compute.
+        uri: where the table is.
+        condition: in SQL, such as `window_condition` makes.
+        commit_info: kept in the commit's metadata.
+
+    Returns:
+        The commit's id, for `commit_of`.
+
+    Raises:
+        WindowConflictError: other writers came first until the tries were used up.
+    """
+    spark = rows.sparkSession
+    commit_id = uuid.uuid4().hex
+    for name, value in _WRITE_SETTINGS.items():
+        spark.conf.set(name, value)
+    writer = (
+        rows.write.format("delta")
+        .mode("overwrite")
+        .option("replaceWhere", condition)
+        .option("userMetadata", json.dumps({**commit_info, COMMIT_ID: commit_id}))
+    )
+    tries = Retrying(
+        stop=stop_after_attempt(COMMIT_TRIES),
+        wait=wait_random_exponential(multiplier=0.05, max=1.0),
+        retry=retry_if_exception_type(_OTHERS_CAME_FIRST),
+    )
+    try:
+        tries(writer.save, uri)
+    except RetryError:
+        raise WindowConflictError(
+            f"Other writers committed to {uri} first, {COMMIT_TRIES} times in a row. Nothing was committed. "
+            "Run again, with fewer runs on this table at once."
+        ) from None
+    return commit_id
+
+
+def commit_of(spark: SparkSession, uri: str, commit_id: str) -> Commit:
+    """The commit that `replace_where` made."""
+    history = DeltaTable.forPath(spark, uri).history(_VERSIONS_LOOKED_AT)
+    [row] = history.where(history.userMetadata.contains(commit_id)).select("version", "operationMetrics").collect()
+    return Commit(int(row.version), dict(row.operationMetrics))
+
+
+def window_condition(
+    start: datetime, end: datetime, *, tag_groups: Collection[str | None], without_tags: Collection[str] = ()
+) -> str:
+    """The rows of some tag groups with `start <= timestamp < end`, in SQL.
+
+    Args:
+        start: first instant, aware.
+        end: first instant that no longer belongs, aware; after `start`.
+        tag_groups: None stands for rows without a group.
+        without_tags: WebIDs of tags whose rows stay.
+    """
+    days = _days(start, end)
+    conditions = [
+        f"partition_date IN ({', '.join(_date(day) for day in days)})",
+        " OR ".join(
+            "tag_group IS NULL" if group is None else f"tag_group = {_text(group)}"
+            for group in sorted(tag_groups, key=lambda group: group or "")
+        ),
+    ]
+    if start > _midnight(days[0]):
+        conditions.append(f"timestamp >= {_instant(start)}")
+    if end < _midnight(days[-1]) + timedelta(days=1):
+        conditions.append(f"timestamp < {_instant(end)}")
+    if without_tags:
+        conditions.append(f"tag_webid NOT IN ({', '.join(_text(tag) for tag in sorted(without_tags))})")
+    return " AND ".join(f"({condition})" for condition in conditions)
+
+
+def _days(start: datetime, end: datetime) -> list[date]:
+    first, last = (
+        start.astimezone(timezone.utc).date(),
+        (end - timedelta(microseconds=1)).astimezone(timezone.utc).date(),
+    )
+    return [first + timedelta(days=number) for number in range((last - first).days + 1)]
+
+
+def _midnight(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=timezone.utc)
+
+
+def _date(day: date) -> str:
+    return f"DATE '{day.isoformat()}'"
+
+
+def _instant(instant: datetime) -> str:
+    return f"TIMESTAMP '{instant.astimezone(timezone.utc).isoformat()}'"
+
+
+def _text(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"

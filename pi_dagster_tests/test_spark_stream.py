@@ -1,0 +1,127 @@
+"""`spark.readStream.format("pi_web_api")` into Delta: each event once, however often it is stopped."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pi_dagster.ingest.points import refresh_points
+from pi_dagster.ingest.timeseries import load_partition
+from pi_dagster.lake import Lake, TimeseriesTable
+from pi_dagster.piwebapi import PIWebAPISource
+from pi_dagster.simulator import Simulator, SimulatorSettings
+from pi_dagster.simulator.archive import Archive, Events, MemoryBase, to_ticks
+from pi_dagster.simulator.points import Point
+from pi_dagster.site import LakeSettings, ServerSettings, Site, TagGroup
+from pi_dagster_tests.archive_truth import assert_equals_archive, truth
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+pytestmark = pytest.mark.spark
+
+DAY = datetime(2026, 11, 2, tzinfo=timezone.utc)
+MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
+POINTS = [Point(id=1, name="BLR01.FLOW"), Point(id=2, name="BLR02.FLOW"), Point(id=3, name="BLR03.FLOW")]
+
+
+class Clock:
+    """The simulated server's clock."""
+
+    def __init__(self, now: datetime) -> None:
+        self.now = now
+
+    def __call__(self) -> int:
+        return to_ticks(self.now)
+
+
+def value_each_minute(start: datetime, end: datetime) -> Events:
+    ticks = np.arange(to_ticks(start), to_ticks(end), 60 * 10_000_000)
+    return Events.of("Float32", ticks, np.arange(len(ticks), dtype=float))
+
+
+def one_value(instant: datetime, value: float) -> Events:
+    return Events.of("Float32", [to_ticks(instant)], [value])
+
+
+def follow(spark: SparkSession, site: Site, folder: Path, *, max_window_minutes: int = 1440) -> int:
+    """Run the stream up to the server's clock; returns how many micro-batches that took."""
+    from pi_dagster.spark.sink import window_sink
+
+    stream = spark.readStream.format("pi_web_api").options(
+        site=site.model_dump_json(), tag_group="all", start=DAY.isoformat(), max_window_minutes=max_window_minutes,
+        with_window=True, tasks=2,
+    )  # fmt: skip
+    query = (
+        stream.load()
+        .writeStream.foreachBatch(window_sink(f"{site.lake.uri}/pi_timeseries"))
+        .option("checkpointLocation", str(folder / "checkpoint"))
+        .trigger(availableNow=True)
+        .start()
+    )
+    query.awaitTermination()
+    return len([progress for progress in query.recentProgress if progress["numInputRows"]])
+
+
+def test_a_stream_brings_each_event_once_late_ones_through_the_overlap_and_all_with_the_settle(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    archive = Archive(MemoryBase(POINTS, {point.id: value_each_minute(DAY, DAY + 30 * HOUR) for point in POINTS}))
+    clock = Clock(DAY + 6 * HOUR)
+    with Simulator(archive=archive, settings=SimulatorSettings(now=clock)).serve() as running:
+        site = Site(
+            server=ServerSettings(url=running.url),
+            lake=LakeSettings(uri=str(tmp_path)),
+            start_date=DAY.date(),
+            tag_groups=(TagGroup(name="all", tag_filter="*"),),
+        )
+        lake = Lake(str(tmp_path))
+
+        def table_equals_archive(until: datetime) -> None:
+            expected = truth(archive, POINTS, DAY, until - timedelta(seconds=site.lag_seconds))
+            assert_equals_archive(TimeseriesTable.open(lake, create=False).to_arrow(), expected)
+
+        with PIWebAPISource(site.server) as source:
+            refresh_points(site, source, lake, run_id="test")
+        assert follow(spark, site, tmp_path, max_window_minutes=200) == 2
+        table_equals_archive(clock.now)
+
+        archive.insert(POINTS[0], one_value(clock.now - 5.5 * MINUTE, -1.0))
+        archive.replace(POINTS[1], one_value(clock.now - 7 * MINUTE, -2.0))
+        archive.remove(POINTS[2], value_each_minute(clock.now - 8 * MINUTE, clock.now - 7 * MINUTE))
+        clock.now += HOUR
+        follow(spark, site, tmp_path)
+        table_equals_archive(clock.now)
+
+        archive.insert(POINTS[0], one_value(DAY + HOUR + MINUTE / 2, -3.0))
+        clock.now = DAY + 26 * HOUR
+        follow(spark, site, tmp_path)
+        before = TimeseriesTable.open(lake).to_arrow()
+        assert before.num_rows == truth(archive, POINTS, DAY, clock.now - timedelta(seconds=10)).num_rows - 1
+        with PIWebAPISource(site.server) as source:
+            report = load_partition(site, source, lake, day=DAY.date(), tag_group="all", run_id="settle")
+        assert report.difference is not None
+        assert report.difference.added == 1
+        table_equals_archive(clock.now)
+
+
+def test_a_micro_batch_that_is_repeated_changes_nothing(spark: SparkSession, tmp_path: Path) -> None:
+    from pi_dagster.spark.columns import arrow_schema
+    from pi_dagster.spark.options import ReadOptions
+    from pi_dagster.spark.sink import window_sink
+
+    schema = arrow_schema(ReadOptions.of({"server.url": "https://pi/piwebapi", "with_window": "true"}))
+    row = {
+        "tag_webid": "A", "timestamp": DAY + HOUR, "value": 1.0, "event_ordinal": 0, "partition_date": DAY.date(),
+        "tag_group": "all", "window_start": DAY, "window_end": DAY + 2 * HOUR,
+    }  # fmt: skip
+    batch = spark.createDataFrame(pa.Table.from_pylist([row], schema=schema))
+    sink = window_sink(str(tmp_path / "table"))
+    sink(batch, 0)
+    sink(batch, 0)
+    assert spark.read.format("delta").load(str(tmp_path / "table")).count() == 1
