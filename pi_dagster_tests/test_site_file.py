@@ -12,7 +12,8 @@ from pydantic import BaseModel
 
 from pi_dagster.components.plain_words import LETTERS_OF_PATTERN
 from pi_dagster.components.site_file import SiteFileError, load_site
-from pi_dagster.site import AnonymousLogin, BasicLogin, SettingsModel, Site
+from pi_dagster.settings_model import SettingsModel
+from pi_dagster.site import AnonymousLogin, BasicLogin, Site
 
 EXAMPLE = Path(__file__).parents[1] / "docs" / "example-site" / "defs.yaml"
 
@@ -206,10 +207,21 @@ def test_the_example_site_is_valid(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load_site(EXAMPLE).name == "plant1"
 
 
+def owner(model: type[BaseModel], name: str) -> type[BaseModel]:
+    """The model that brings in a setting, which others may inherit."""
+    return next(base for base in reversed(model.__mro__) if name in getattr(base, "__annotations__", {}))
+
+
+def models_below(model: type[SettingsModel]) -> Iterator[type[SettingsModel]]:
+    for below in model.__subclasses__():
+        yield below
+        yield from models_below(below)
+
+
 def settings_of(model: BaseModel) -> Iterator[tuple[type[BaseModel], str]]:
     """Every setting that is written out in `model`, with the model it belongs to."""
     for name in model.model_fields_set:
-        yield type(model), name
+        yield owner(type(model), name), name
         value = getattr(model, name)
         for part in value if isinstance(value, tuple) else (value,):
             if isinstance(part, BaseModel):
@@ -218,7 +230,7 @@ def settings_of(model: BaseModel) -> Iterator[tuple[type[BaseModel], str]]:
 
 def test_the_example_site_shows_every_setting() -> None:
     shown = set(settings_of(load_site(EXAMPLE)))
-    every = {(model, name) for model in SettingsModel.__subclasses__() for name in model.model_fields}
+    every = {(owner(model, name), name) for model in models_below(SettingsModel) for name in model.model_fields}
     assert shown == every - {(AnonymousLogin, "kind")}
 
 

@@ -26,6 +26,7 @@ from pi_dagster.quality_rules import AnyRule
 from pi_dagster.resources import SiteResources
 from pi_dagster.site import Site
 
+_MOST_NAMED = 5
 _COLUMNS = ["rule", "tag_name", "finding_start", "finding_end", "event_count", "worst_value", "worst_text"]
 
 DESCRIPTION = """
@@ -73,11 +74,12 @@ def build_pi_quality_findings(
         context: dg.AssetExecutionContext,
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         judged_days: set[date] = set()
+        keys = [str(key) for key in run_keys(context, partitions)]
         with errors_told_plainly():
             lake = resources.lake(context).open()
             tags = RuleTags(site, lake)
-            for key_text in run_keys(context, partitions):
-                day, tag_group = split_partition_key(str(key_text))
+            for key_text in keys:
+                day, tag_group = split_partition_key(key_text)
                 judged = judge_partition(site, lake, tags, day, tag_group, run_id=context.run.run_id)
                 if judged is None:
                     context.log.warning(f"{key_text}: pi_timeseries has no rows of it, so there is nothing to judge")
@@ -91,8 +93,12 @@ def build_pi_quality_findings(
                     context.log_event(dg.AssetMaterialization(key, partition=partition, metadata=metadata))
                 else:
                     yield dg.MaterializeResult(metadata=metadata)
-            if judged_days:
-                yield from _checks(site, lake, max(judged_days))
+            if not judged_days:
+                raise dg.Failure(
+                    f"There is nothing to judge: pi_timeseries has no rows of {', '.join(keys[:_MOST_NAMED])}"
+                    f"{' ...' if len(keys) > _MOST_NAMED else ''}. Load those partitions first."
+                )
+            yield from _checks(site, lake, max(judged_days))
 
     return pi_quality_findings
 
@@ -103,6 +109,7 @@ def _checks(site: Site, lake: Lake, judged: date) -> Iterator[dg.AssetCheckResul
     days = table.to_arrow(["partition_date"])["partition_date"]
     newest = max([judged, *pc.unique(days).to_pylist()])
     findings = table.to_arrow(_COLUMNS, partition_date=newest)
+    findings = findings.sort_by([("tag_name", "ascending"), ("finding_start", "ascending")])
     for rule in site.quality_rules:
         of_rule = findings.filter(pc.equal(findings["rule"], rule.name))
         yield dg.AssetCheckResult(
