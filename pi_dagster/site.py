@@ -11,6 +11,7 @@ import ipaddress
 import os
 import re
 from datetime import date, datetime, timezone
+from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -54,10 +55,22 @@ class SecretMissingError(Exception):
 def secret_from_environment(variable: str, *, setting: str) -> str:
     """The secret in environment variable `variable`, which `setting` of the site names; no message shows it again.
 
+    Or in the file that the variable `{variable}_FILE` names, as container platforms mount secrets.
+
     Raises:
-        SecretMissingError: the variable is not set or empty.
+        SecretMissingError: neither is set, or empty, or the file cannot be read.
     """
     secret = os.environ.get(variable)
+    file = os.environ.get(f"{variable}_FILE")
+    if not secret and file:
+        try:
+            secret = Path(file).read_text(encoding="utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+            raise SecretMissingError(
+                f"The environment variable {variable}_FILE names {file}, which cannot be read ({reason}). The site's "
+                f"setting {setting} wants the secret in it."
+            ) from None
     if not secret:
         raise SecretMissingError(
             f"The environment variable {variable} is not set. The site's setting {setting} names it; "

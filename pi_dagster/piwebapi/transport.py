@@ -237,15 +237,11 @@ class Transport:
     ) -> Answer:
         is_repeat = state.attempt_number > 1
         patience = self._retry.budget_seconds - (time.monotonic() - state.start_time)
-        with (
-            self._gate.turn(),
-            self._limiter.slot(patience_seconds=patience, is_repeat=is_repeat) as slot,
-            self._session() as session,
-        ):
+        with self._gate.turn(), self._limiter.slot(patience_seconds=patience, is_repeat=is_repeat) as slot:
             if not is_repeat:
                 # The wait for a slot is our own doing and does not use up the budget.
                 state.start_time = time.monotonic()
-            raw, encoding = self._once(session, method, url, body, slot, is_repeat=is_repeat)
+            raw, encoding = self._once(method, url, body, slot, is_repeat=is_repeat)
             try:
                 return self._unpacker.submit(lambda: parse(self._decompress(raw, encoding))).result()
             except BrokenAnswerError as error:
@@ -268,12 +264,10 @@ class Transport:
         session.headers.update(self._headers)
         return session
 
-    def _once(
-        self, session: requests.Session, method: str, url: str, body: bytes | None, slot: Slot, *, is_repeat: bool
-    ) -> tuple[bytes, str]:
+    def _once(self, method: str, url: str, body: bytes | None, slot: Slot, *, is_repeat: bool) -> tuple[bytes, str]:
         received = 0
         try:
-            with self._response_to(session, method, url, body) as response:
+            with self._session() as session, self._response_to(session, method, url, body) as response:
                 if response.status_code != 401 and response.status_code < 500:
                     self._gate.open()
                 raw = self._read(response)
