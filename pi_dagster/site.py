@@ -529,6 +529,26 @@ class ScheduleSettings(SettingsModel):
         return _check_cron(text)
 
 
+class SparkSettings(SettingsModel):
+    """How Spark is started, and how a partition is cut, where the site's engine is `spark`."""
+
+    master: str = Field(
+        default="local[*]",
+        min_length=1,
+        description="Where Spark runs, such as `spark://host:7077`; not looked at where there is a session already.",
+    )
+    tasks: int = Field(
+        default=4,
+        ge=1,
+        le=128,
+        description="Tasks that read a partition at once; they share `server.max_requests_in_flight`.",
+    )
+    settings: dict[str, str] = Field(
+        default_factory=dict,
+        description="Settings of Spark itself, such as `spark.driver.memory: 4g`; no secrets here.",
+    )
+
+
 class Site(SettingsModel):
     """One PI system and where its data goes: everything a user configures."""
 
@@ -584,6 +604,18 @@ class Site(SettingsModel):
         le=24,
         description="Hours after its end that a day is read whole once more, for what came late or was edited.",
     )
+    reconcile_days: int = Field(
+        default=35,
+        ge=0,
+        le=3660,
+        description="Settled days whose event counts are compared with the server's, each once a day; 0 is none.",
+    )
+    reconcile_requests_per_run: int = Field(
+        default=100,
+        ge=1,
+        le=100_000,
+        description="Requests after which one run of that comparison leaves the rest to the next, half an hour later.",
+    )
     retention_days: int = Field(
         default=7,
         ge=7,
@@ -600,9 +632,14 @@ class Site(SettingsModel):
     max_partitions_per_run: int = Field(
         default=30, ge=1, le=1000, description="Partitions that one run of a backfill takes."
     )
-    engine: Literal["local"] = Field(
-        default="local", description="Where the work is done; `local` is this machine, with delta-rs."
+    engine: Literal["local", "spark"] = Field(
+        default="local",
+        description=(
+            "Where whole days of pi_timeseries are read and written: `local` is this machine, with delta-rs; `spark` "
+            "is Spark, with delta-spark. The schedule's steps through today, and all other tables, stay local."
+        ),
     )
+    spark: SparkSettings = Field(default_factory=SparkSettings, description="For the engine `spark`.")
     schedules: ScheduleSettings = Field(default_factory=ScheduleSettings)
     quality_rules: tuple[AnyRule, ...] = Field(
         default=(), description="Rules that each closed day is judged by; what they find is in pi_quality_findings."

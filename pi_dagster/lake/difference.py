@@ -18,7 +18,8 @@ from pi_dagster.lake.schemas import TIMESERIES_FILE_SCHEMA, TIMESERIES_KEY
 from pi_dagster.lake.sorted_rows import SortedRun
 
 _NOT_COMPARED = frozenset({"ingestion_timestamp", "tag_name", "units"})
-_CONTENT = [name for name in TIMESERIES_FILE_SCHEMA.names if name not in {*_NOT_COMPARED, *TIMESERIES_KEY}]
+CONTENT = [name for name in TIMESERIES_FILE_SCHEMA.names if name not in {*_NOT_COMPARED, *TIMESERIES_KEY}]
+"""The columns that are compared, besides the key."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def _compare(before: pa.RecordBatch | None, after: pa.RecordBatch, changes: Even
     )
     is_old, is_new = pc.is_valid(both["is_old"]), pc.is_valid(both["is_new"])
     differs = pa.repeat(False, both.num_rows)
-    for name in _CONTENT:
+    for name in CONTENT:
         differs = pc.or_(differs, _differ(both[name], both[f"{name} after"]))
     for counts, rows in (
         (changes.added, pc.invert(is_old)),
@@ -89,7 +90,7 @@ def _compare(before: pa.RecordBatch | None, after: pa.RecordBatch, changes: Even
 
 def _comparable(rows: pa.RecordBatch) -> pa.Table:
     """The columns that are compared; numbers by their bits, as NaN does not equal itself."""
-    columns = {name: rows.column(name) for name in (*TIMESERIES_KEY, *_CONTENT)}
+    columns = {name: rows.column(name) for name in (*TIMESERIES_KEY, *CONTENT)}
     columns["tag_webid"] = columns["tag_webid"].cast(pa.string())
     columns["value"] = columns["value"].view(pa.int64())
     return pa.table(columns)

@@ -6,6 +6,7 @@ A re-run of the same window replaces the rows again, so nothing needs to be clea
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -157,11 +158,20 @@ class TimeseriesTable(LakeTable):
         if since <= snapshot.version():
             with self.lake.explaining(f"reading the log of {self.uri}"):
                 history = snapshot.history(snapshot.version() - since + 1)
-            for commit in sorted(history, key=lambda commit: int(commit["version"]), reverse=True):
+            for commit in map(_with_user_metadata, sorted(history, key=lambda one: int(one["version"]), reverse=True)):
                 if COMMIT_ID not in commit and commit.get("operation") not in _LEAVES_ROWS_AS_THEY_ARE:
                     break
                 commits[int(commit["version"])] = commit
         return commits
+
+
+def _with_user_metadata(commit: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The commit with what delta-spark keeps in one text of it, which delta-rs has beside the rest."""
+    try:
+        told = json.loads(commit.get("userMetadata") or "{}")
+    except ValueError:
+        return commit
+    return {**commit, **told} if isinstance(told, dict) else commit
 
 
 def _plan(snapshot: DeltaTable, replacements: Mapping[PartitionWindow, Replacement]) -> FileChange:

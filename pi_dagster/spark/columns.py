@@ -11,7 +11,9 @@ from pi_dagster.spark.options import ReadOptions
 
 _INSTANT = pa.timestamp("us", "UTC")
 
-READ_ERROR = "read_error"
+READING_REPORT = "reading_report"
+"""What a task tells of its reading, in a row of its own without anything else: the JSON of a `TaskReport`."""
+
 WINDOW_START = "window_start"
 WINDOW_END = "window_end"
 
@@ -21,8 +23,8 @@ def arrow_schema(options: ReadOptions) -> pa.Schema:
     if options.table == "points":
         return POINTS_SCHEMA
     schema = TIMESERIES_SCHEMA
-    if options.read_errors:
-        schema = schema.append(pa.field(READ_ERROR, pa.string()))
+    if options.with_report:
+        schema = schema.append(pa.field(READING_REPORT, pa.string()))
     if options.with_window:
         schema = schema.append(pa.field(WINDOW_START, _INSTANT)).append(pa.field(WINDOW_END, _INSTANT))
     return schema

@@ -59,11 +59,11 @@ class ReadOptions(SettingsModel):
             "for the whole job, and there are no more tasks than that."
         ),
     )
-    read_errors: bool = Field(
+    with_report: bool = Field(
         default=False,
         description=(
-            "Tags that cannot be read make rows that hold only `tag_webid`, `tag_name` and, in a further column, "
-            "`read_error`; without it they fail the job."
+            "A further column, `reading_report`, and in it, once a task, tags that could not be read and the traffic; "
+            "without it such tags fail the job."
         ),
     )
     with_window: bool = Field(

@@ -6,14 +6,17 @@ does not grow with the window.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime, timezone
 
+import msgspec
 import pyarrow as pa
 
+from pi_dagster.ingest.report import FailedTag, Traffic
 from pi_dagster.ingest.rows import table_rows
 from pi_dagster.ingest.source import open_source
-from pi_dagster.spark.columns import READ_ERROR, WINDOW_END, WINDOW_START
+from pi_dagster.ingest.tag_errors import UnreadTags
+from pi_dagster.spark.columns import READING_REPORT, WINDOW_END, WINDOW_START
 from pi_dagster.spark.tasks import ReadTask
 
 _ROWS_A_BATCH = 65_536
@@ -24,9 +27,20 @@ _INSTANT = pa.timestamp("us", "UTC")
 class TagsUnreadError(Exception):
     """Tags that could not be read whole, so that the rows of this task are not all there are."""
 
-    def __init__(self, told: Sequence[str]) -> None:
-        more = f"; and {len(told) - _MOST_NAMED} more" if len(told) > _MOST_NAMED else ""
-        super().__init__(f"{len(told)} tags could not be read whole: {'; '.join(told[:_MOST_NAMED])}{more}")
+    def __init__(self, tags: list[FailedTag]) -> None:
+        named = "; ".join(f"{tag.tag_name}: {tag.error}" for tag in tags[:_MOST_NAMED])
+        more = f"; and {len(tags) - _MOST_NAMED} more" if len(tags) > _MOST_NAMED else ""
+        super().__init__(f"{len(tags)} tags could not be read whole: {named}{more}")
+
+
+class TaskReport(msgspec.Struct, frozen=True):
+    """What a task tells of its reading."""
+
+    failed: list[FailedTag]
+    """Tags that could not be read whole; some of their rows may be there."""
+    gone: list[FailedTag]
+    """Tags that the server turned out not to have."""
+    traffic: Traffic
 
 
 def read_rows(task: ReadTask, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
@@ -47,9 +61,10 @@ def read_rows(task: ReadTask, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     constant = {
         WINDOW_START: pa.scalar(task.window[0], _INSTANT),
         WINDOW_END: pa.scalar(task.window[1], _INSTANT),
-        READ_ERROR: pa.scalar(None, pa.string()),
+        READING_REPORT: pa.scalar(None, pa.string()),
     }
     with open_source(task.server) as source:
+        before = source.traffic
         reading = source.read([tag.stream for tag in task.tags], task.start, task.end)
         for events in reading:
             rows = table_rows(events, names=names, units=units, ingestion_timestamp=now)
@@ -61,20 +76,12 @@ def read_rows(task: ReadTask, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
                 "tag_group": of_tags.take(web_ids.indices),
                 **{name: pa.repeat(value, rows.num_rows) for name, value in constant.items()},
             }
-            yield from _batches(columns, schema)
-        failures = {web_id: str(error) for web_id, error in reading.failures.items()}
-    if not failures:
-        return
-    if READ_ERROR not in schema.names:
-        raise TagsUnreadError([f"{names[web_id]}: {error}" for web_id, error in failures.items()])
-    columns = {field.name: pa.nulls(len(failures), field.type) for field in schema}
-    columns |= {name: pa.repeat(value, len(failures)) for name, value in constant.items()}
-    columns["tag_webid"] = pa.array(failures)
-    columns["tag_name"] = pa.array([names[web_id] for web_id in failures])
-    columns[READ_ERROR] = pa.array(failures.values())
-    yield from _batches(columns, schema)
-
-
-def _batches(columns: dict[str, pa.Array | pa.ChunkedArray], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    table = pa.table({name: columns[name] for name in schema.names}).cast(schema)
-    yield from table.to_batches(max_chunksize=_ROWS_A_BATCH)
+            table = pa.table({name: columns[name] for name in schema.names}).cast(schema)
+            yield from table.to_batches(max_chunksize=_ROWS_A_BATCH)
+        unread = UnreadTags.of(reading.failures, names, has_point=source.has_point)
+        report = TaskReport([*unread.failed], [*unread.gone], Traffic.between(before, source.traffic))
+    if READING_REPORT in schema.names:
+        row = dict.fromkeys(schema.names) | {READING_REPORT: msgspec.json.encode(report).decode()}
+        yield pa.RecordBatch.from_pylist([row], schema=schema)
+    elif report.failed or report.gone:
+        raise TagsUnreadError([*report.failed, *report.gone])

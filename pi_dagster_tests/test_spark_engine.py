@@ -1,0 +1,155 @@
+"""Spark as the engine of pi_timeseries: the same table, the same report, the same invariants as without it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from pi_dagster.ingest.errors import TagsFailedError
+from pi_dagster.ingest.points import refresh_points
+from pi_dagster.ingest.report import WindowReport
+from pi_dagster.ingest.timeseries import load_partition
+from pi_dagster.lake import Lake, TimeseriesTable
+from pi_dagster.piwebapi import PIWebAPISource
+from pi_dagster.simulator import Fault, FaultKind, RunningSimulator, Simulator, SimulatorSettings
+from pi_dagster.simulator.archive import Events, to_ticks
+from pi_dagster.site import LakeSettings, ServerSettings, Site, SparkSettings, TagGroup
+from pi_dagster.webid import point_webid
+from pi_dagster_tests.archive_truth import assert_equals_archive, truth
+from pi_dagster_tests.mixed_plant import DAY, NEXT_DAY, mixed_archive
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+pytestmark = pytest.mark.spark
+
+
+@pytest.fixture
+def running() -> Iterator[RunningSimulator]:
+    archive = mixed_archive(dense_tag_events=5_000)
+    with Simulator(archive=archive, settings=SimulatorSettings(rate_limit_requests=None)).serve() as running:
+        yield running
+
+
+@pytest.fixture
+def site(running: RunningSimulator, tmp_path: Path) -> Site:
+    """The site of the running server, its list of tags loaded."""
+    site = Site(
+        server=ServerSettings(url=running.url, max_requests_per_second=1000, retry_budget_seconds=1),
+        lake=LakeSettings(uri=str(tmp_path)),
+        start_date=DAY.date(),
+        tag_groups=(TagGroup(name="all", tag_filter="*"),),
+        engine="spark",
+        spark=SparkSettings(tasks=3),
+    )
+    with PIWebAPISource(site.server) as source:
+        refresh_points(site, source, Lake(site.lake.uri), run_id="points")
+    return site
+
+
+def load_with_spark(spark: SparkSession, site: Site) -> WindowReport:
+    from pi_dagster.spark.engine import partitions_in_spark
+
+    with PIWebAPISource(site.server) as source:
+        partitions = [(DAY.date(), "all")]
+        [load] = partitions_in_spark(site, source, Lake(site.lake.uri), spark, partitions, run_id="by spark")
+        return load.run()
+
+
+def load_locally(site: Site) -> WindowReport:
+    with PIWebAPISource(site.server) as source:
+        return load_partition(
+            site, source, Lake(site.lake.uri), day=DAY.date(), tag_group="all", run_id="by this machine"
+        )
+
+
+def expected(running: RunningSimulator) -> pa.Table:
+    return truth(running.archive, running.archive.points(), DAY, NEXT_DAY)
+
+
+def table(site: Site) -> TimeseriesTable:
+    return TimeseriesTable.open(Lake(site.lake.uri), create=False)
+
+
+def test_the_table_equals_the_archive_for_delta_rs_and_for_spark(
+    spark: SparkSession, running: RunningSimulator, site: Site
+) -> None:
+    report = load_with_spark(spark, site)
+    assert report.complete
+    assert_equals_archive(table(site).to_arrow(), expected(running))
+    assert_equals_archive(spark.read.format("delta").load(table(site).uri).toArrow(), expected(running))
+
+
+def test_the_report_is_the_same_as_without_spark_but_for_cost(
+    spark: SparkSession, running: RunningSimulator, site: Site
+) -> None:
+    by_spark, here = load_with_spark(spark, site), load_locally(site)
+    for name in (
+        "rows", "window", "watermark", "complete", "settled", "tags", "tags_digest", "tags_with_events", "failed_tags",
+        "rows_by_type", "rows_by_system_state", "bad_rows", "questionable_rows", "substituted_rows", "annotated_rows",
+        "first_event", "last_event", "partition_rows", "live_files",
+    ):  # fmt: skip
+        assert getattr(by_spark, name) == getattr(here, name), name
+    assert by_spark.traffic.requests >= here.traffic.requests
+    assert by_spark.sample.schema == here.sample.schema
+
+
+def test_a_table_written_by_one_engine_is_continued_by_the_other(
+    spark: SparkSession, running: RunningSimulator, site: Site
+) -> None:
+    archive = running.archive
+    load_locally(site)
+    flow, busy = archive.point_by_name("Float64.BUSY"), archive.point_by_name("Int32.BUSY")
+    assert flow is not None
+    assert busy is not None
+    archive.insert(flow, Events.of("Float64", [to_ticks(DAY) + 77], [7.5]))
+    archive.remove(busy, archive.events(busy, to_ticks(DAY), to_ticks(DAY) + 3600 * 10_000_000))
+    by_spark = load_with_spark(spark, site)
+    assert by_spark.difference is not None
+    assert (by_spark.difference.added, by_spark.difference.changed) == (1, 0)
+    assert by_spark.difference.removed > 0
+    assert_equals_archive(table(site).to_arrow(), expected(running))
+    told = table(site).own_commits_since(by_spark.table_version)
+    assert told[by_spark.table_version]["run_id"] == "by spark"
+
+    archive.replace(flow, Events.of("Float64", [to_ticks(DAY) + 77], [8.5]))
+    here = load_locally(site)
+    assert here.difference is not None
+    assert (here.difference.added, here.difference.changed, here.difference.removed) == (0, 1, 0)
+    assert_equals_archive(spark.read.format("delta").load(table(site).uri).toArrow(), expected(running))
+
+
+def test_a_tag_that_cannot_be_read_fails_its_partition_or_keeps_its_old_rows(
+    spark: SparkSession, running: RunningSimulator, site: Site
+) -> None:
+    load_locally(site)
+    archive = running.archive
+    flow, busy = archive.point_by_name("Float64.BUSY"), archive.point_by_name("Int32.BUSY")
+    assert flow is not None
+    assert busy is not None
+    old = expected(running)
+    archive.insert(flow, Events.of("Float64", [to_ticks(DAY) + 77], [7.5]))
+    archive.insert(busy, Events.of("Int32", [to_ticks(DAY) + 77], [7]))
+    web_id = point_webid(archive.server_id, busy.id, archive.server_name, busy.name).identity
+    running.faults.add(Fault(kind=FaultKind.STATUS, status=403, web_id=web_id))
+    with pytest.raises(TagsFailedError, match=r"Int32\.BUSY"):
+        load_with_spark(spark, site)
+    assert_equals_archive(table(site).to_arrow(), old)
+
+    report = load_with_spark(spark, site.model_copy(update={"on_tag_error": "keep"}))
+    assert [tag.tag_name for tag in report.failed_tags] == ["Int32.BUSY"]
+    assert not report.complete
+    assert_equals_archive(table(site).to_arrow(), truth_but(running, busy.name, old))
+
+
+def truth_but(running: RunningSimulator, name: str, old: pa.Table) -> pa.Table:
+    """What the archive holds, but of one tag what `old` has."""
+    others = [point for point in running.archive.points() if point.name != name]
+    of_tag = old.filter(pc.equal(old["tag_name"], name))
+    both = pa.concat_tables([truth(running.archive, others, DAY, NEXT_DAY), of_tag])
+    return both.sort_by([("tag_webid", "ascending"), ("timestamp", "ascending"), ("event_ordinal", "ascending")])
