@@ -11,6 +11,7 @@ operating system, Dagster and the network, so a seed that failed may need severa
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import shutil
@@ -38,8 +39,9 @@ import yaml
 from deltalake import DeltaTable
 
 from benchmarks.chaos_processes import RUNS, write_clock
+from pi_dagster.assets.watermarks import last_watermarks
 from pi_dagster.automation.closed_days import ClosedDays
-from pi_dagster.automation.partitions import WATERMARK, partition_key
+from pi_dagster.automation.partitions import partition_key
 from pi_dagster.automation.schedules import UNFINISHED
 from pi_dagster.components.site_file import load_site
 from pi_dagster.factory import build_pi_definitions
@@ -63,6 +65,9 @@ DAYS_BEFORE = 4
 TIMESERIES = dg.AssetKey("pi_timeseries")
 LATENCY_SECONDS = 0.03
 """Of an answer, so that reading takes a part of a run's life that can be hit."""
+
+BACKFILLS_AT_ONCE = 2
+"""No more are begun while so many are under way, however slow the machine is."""
 
 CALM_SECONDS = 180
 """After this long without a change of anything that is under way, it hangs."""
@@ -116,6 +121,8 @@ class Round:
     skew_seconds: int
     """Of the PI server's clock."""
     backfill: Backfill | None
+    power_cut: bool
+    """Daemon, code server and all runs are killed at once, and the first two started again."""
     seconds: float
     """Time for runs until the next round; those that take longer go on in it."""
 
@@ -145,7 +152,8 @@ class Schedule:
             changes=[self._change() for _ in range(chance.randint(0, 12))],
             trouble=self._trouble() if chance.random() < 0.35 else None,
             skew_seconds=chance.choice([0, 0, 0, 30, -30]),
-            backfill=Backfill(chance.randint(0, 4), chance.randint(1, 3)) if chance.random() < 0.12 else None,
+            backfill=Backfill(chance.randint(0, DAYS_BEFORE), chance.randint(1, 3)) if chance.random() < 0.3 else None,
+            power_cut=chance.random() < 0.015,
             seconds=chance.uniform(0.5, 2.5),
         )
 
@@ -155,13 +163,13 @@ class Schedule:
         kind, seconds = chance.choice(
             [
                 ("start", chance.uniform(0, 0.6)),
-                ("start", chance.uniform(0, 3)),
+                ("start", chance.uniform(0, 2)),
                 ("request", chance.uniform(0, 0.3)),
                 ("file", chance.uniform(0, 0.02)),
                 ("commit", chance.uniform(0, 0.02)),
             ]
         )
-        return Moment(kind, seconds) if chance.random() < 0.7 else None
+        return Moment(kind, seconds) if chance.random() < 0.8 else None
 
     def _change(self) -> Change:
         chance = self._rounds
@@ -278,8 +286,13 @@ class Dagster:
 
     def __post_init__(self) -> None:
         settings = yaml.safe_load((ROOT / "dagster.yaml").read_text())
-        for kept_in_the_project in ("storage", "local_artifact_storage", "compute_logs"):
+        for kept_in_the_project in ("storage", "local_artifact_storage"):
             settings.pop(kept_in_the_project)
+        # The usual one starts two processes for each run, only to copy what the run prints.
+        settings["compute_logs"] = {
+            "module": "dagster._core.storage.noop_compute_log_manager",
+            "class": "NoOpComputeLogManager",
+        }
         settings["run_coordinator"] = {
             "module": "dagster.core.run_coordinator",
             "class": "QueuedRunCoordinator",
@@ -297,7 +310,7 @@ class Dagster:
         """Start both and wait until they are there."""
         self.socket.unlink(missing_ok=True)
         self._spawn("code-server", str(self.socket))
-        _wait(self.socket.exists, 60, "the code server does not come up")
+        wait_until(self.socket.exists, 60, "the code server does not come up")
         self._spawn("daemon", str(self.home / "workspace.yaml"))
 
     def kill(self) -> None:
@@ -328,13 +341,17 @@ class Dagster:
         launched = answer.data["launchPartitionBackfill"]
         assert launched["__typename"] == "LaunchBackfillSuccess", launched
 
-    def under_way(self) -> list[str]:
-        """Runs and backfills that are not over."""
+    def backfills_under_way(self) -> int:
+        """How many backfills are not over."""
         from dagster._core.execution.backfill import BulkActionStatus
 
+        return len(self.instance.get_backfills(status=BulkActionStatus.REQUESTED))
+
+    def under_way(self) -> list[str]:
+        """Runs that are not over, and how many backfills."""
         runs = [run.run_id for run in self.instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))]
-        backfills = self.instance.get_backfills(status=BulkActionStatus.REQUESTED)
-        return runs + [backfill.backfill_id for backfill in backfills]
+        backfills = self.backfills_under_way()
+        return [*runs, f"{backfills} backfills"] if backfills else runs
 
     def looked_at(self) -> float:
         """When, by the plant's clock, the schedule of pi_timeseries was last due and looked."""
@@ -477,7 +494,7 @@ class Chaos:
                         "lake": {"uri": self.lake.uri},
                         "start_date": plant.begins.date().isoformat(),
                         "settle_hours": SETTLE_HOURS,
-                        "max_partitions_per_run": 3,
+                        "max_partitions_per_run": 2,
                         "asset_framework": None,
                         "tag_groups": [{"name": group, "tag_filter": f"{group}*"} for group in GROUPS],
                     },
@@ -515,12 +532,20 @@ class Chaos:
         self.plant.skew = timedelta(seconds=round_.skew_seconds)
         for change in round_.changes:
             self.plant.change(change)
-        self._set_clock(self.plant.now + round_.minutes * MINUTE)
-        if round_.backfill is not None:
+        self.set_clock(self.plant.now + round_.minutes * MINUTE)
+        if round_.backfill is not None and self.dagster.backfills_under_way() < BACKFILLS_AT_ONCE:
             last = self.plant.now.date() - round_.backfill.days_ago * DAY
             days = [last - back * DAY for back in range(round_.backfill.days)]
-            self.dagster.backfill([str(partition_key(day, group)) for day in days for group in GROUPS])
+            keys = [str(partition_key(day, group)) for day in days if day >= self.site.start_date for group in GROUPS]
+            self.dagster.backfill(keys)
+        if round_.power_cut:
+            self._cut_power()
         time.sleep(round_.seconds)
+
+    def set_clock(self, now: datetime) -> None:
+        """Let it be `now` at the plant and for the schedules."""
+        self.plant.now = now
+        write_clock(self.dagster.home, now)
 
     def calm_down(self) -> None:
         """No more faults, changes and kills, until all days are settled that were changed.
@@ -535,21 +560,20 @@ class Chaos:
         self._rest()
         settled = datetime.combine(self.plant.now.date() + DAY, datetime.min.time(), timezone.utc)
         while self.plant.now < settled + SETTLE_HOURS * HOUR:
-            self._set_clock(self.plant.now + 4 * HOUR)
+            self.set_clock(self.plant.now + 6 * HOUR)
             self._rest()
         for _ in range(100):
             if not self.closed_days.open_work(self.dagster.instance, self.plant.now).days:
                 return
-            self._set_clock(self.plant.now + 10 * MINUTE)
+            self.set_clock(self.plant.now + 10 * MINUTE)
             self._rest()
         raise ChaosError(f"{self.closed_days.open_work(self.dagster.instance, self.plant.now)} do not settle")
 
     def differences(self) -> list[str]:
         """What of the tables is not as in the archive; nothing when all is well."""
-        latest = self.dagster.instance.get_latest_materialization_event(TIMESERIES)
-        assert latest is not None
-        assert latest.asset_materialization is not None
-        until = datetime.fromtimestamp(float(str(latest.asset_materialization.metadata[WATERMARK].value)), timezone.utc)
+        today = [(self.plant.now.date(), group) for group in GROUPS]
+        watermarks = last_watermarks(self.dagster.instance, TIMESERIES, today)
+        until = min(watermarks[partition].instant for partition in today)
         tags = PointsTable.open(self.lake, create=False).to_arrow(["tag_name", "is_active"]).to_pylist()
         points = sorted(row["tag_name"] for row in tags if row["is_active"])
         found = [] if points == sorted(TAGS) else [f"pi_points holds {points}"]
@@ -566,14 +590,17 @@ class Chaos:
         """All runs."""
         return self.dagster.instance.get_run_records()
 
-    def _set_clock(self, now: datetime) -> None:
-        self.plant.now = now
-        write_clock(self.dagster.home, now)
+    def _cut_power(self) -> None:
+        under_way = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
+        running = self.dagster.instance.get_run_ids(dg.RunsFilter(statuses=under_way))
+        self.dagster.kill()
+        self.killer.killed.update(dict.fromkeys(running, Moment("power cut", 0)))
+        self.dagster.start()
 
     def _rest(self) -> None:
         """Wait until the schedule has seen the clock and nothing is under way."""
         due = (self.plant.now - timedelta(minutes=self.plant.now.minute % 5)).replace(second=0).timestamp()
-        _wait(lambda: self.dagster.looked_at() >= due, CALM_SECONDS, "the schedule does not look at the clock")
+        wait_until(lambda: self.dagster.looked_at() >= due, CALM_SECONDS, "the schedule does not look at the clock")
         quiet = 0
         begun, last = time.monotonic(), None
         while quiet < 4:
@@ -618,7 +645,12 @@ def _as_text(row: dict[str, Any]) -> tuple[str, str, str]:
     return instant.date().isoformat(), row["tag_name"].split(".")[0].lower(), f"{instant.isoformat()} {told}"
 
 
-def _wait(condition: Callable[[], object], seconds: float, otherwise: str) -> None:
+def wait_until(condition: Callable[[], object], seconds: float, otherwise: str) -> None:
+    """Wait for a condition.
+
+    Raises:
+        ChaosError: `otherwise`, when it does not come true in so many seconds.
+    """
     until = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > until:
@@ -657,7 +689,7 @@ def run_chaos(seed: int, *, kills: int, seconds: float, folder: Path, say: Calla
     """
     today = datetime.combine(datetime.now(timezone.utc).date(), datetime.min.time(), timezone.utc)
     # In the past, as Dagster has no partitions of days to come.
-    plant = Plant(today - (DAYS_BEFORE + 2 + int(seconds / 60)) * DAY, today)
+    plant = Plant(today - (DAYS_BEFORE + 4 + int(seconds / 60)) * DAY, today)
     with plant.served() as server:
         chaos = Chaos(seed, folder, plant, server)
         begun = time.monotonic()
@@ -708,6 +740,8 @@ def main(
     # What was started is to be stopped also when somebody ends this politely.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))
     warnings.simplefilter("ignore", category=dg.BetaWarning)
+    # The simulator's server is surprised by clients that are killed.
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
     print(f"seed {seed}")
     folder = (keep or Path(tempfile.mkdtemp(prefix="pi_dagster_chaos_"))).resolve()
     folder.mkdir(parents=True, exist_ok=True)
