@@ -12,9 +12,10 @@ import dagster as dg
 from deltalake import DeltaTable
 
 from pi_dagster.definitions import defs
-from pi_dagster.simulator import Simulator
+from pi_dagster.simulator import Fault, FaultKind, RunningSimulator, Simulator
 from pi_dagster.simulator.archive import Archive, Events, MemoryBase, to_ticks
 from pi_dagster.simulator.points import Point
+from pi_dagster.webid import point_webid
 
 TODAY = datetime.now(timezone.utc).replace(hour=0, minute=0, second=0, microsecond=0)
 DAYS = [(TODAY - timedelta(days=back)).date().isoformat() for back in (3, 2, 1)]
@@ -46,6 +47,19 @@ class SmallPlant:
     url: str
     lake: Path
     site_file: Path
+    running: RunningSimulator
+
+    def forbid_tag(self, name: str) -> None:
+        """The login may list the tag and may not read its values."""
+        point = self.base.point_by_name(name)
+        assert point is not None
+        archive = self.running.archive
+        web_id = point_webid(archive.server_id, point.id, archive.server_name, name).identity
+        self.running.faults.add(Fault(kind=FaultKind.STATUS, status=403, route="*recorded", web_id=web_id))
+
+    def keep_on_tag_errors(self) -> None:
+        """The site loads the other tags of a partition when one cannot be read."""
+        self.site_file.write_text(self.site_file.read_text() + "  on_tag_error: keep\n")
 
     def delete_tag(self, name: str) -> None:
         """As an administrator of the Data Archive would; pi_points does not know yet."""
@@ -88,4 +102,4 @@ def small_plant(folder: Path) -> Iterator[SmallPlant]:
     with Simulator(archive=Archive(base)).serve(port=0) as running:
         lake, site_file = folder / "lake", folder / "defs.yaml"
         site_file.write_text(SITE_FILE.format(url=running.url, lake=lake, start=DAYS[0]), encoding="utf-8")
-        yield SmallPlant(base=base, url=running.url, lake=lake, site_file=site_file)
+        yield SmallPlant(base=base, url=running.url, lake=lake, site_file=site_file, running=running)

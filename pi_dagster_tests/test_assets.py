@@ -123,7 +123,7 @@ def test_a_partition_that_fails_leaves_the_others_of_the_run_loaded(
     plant: SmallPlant, instance: dg.DagsterInstance
 ) -> None:
     load(plant, instance, "pi_points")
-    plant.delete_tag("PMP02.SPEED")
+    plant.forbid_tag("PMP02.SPEED")
     result = load(plant, instance, "pi_timeseries", tags=range_tags(f"{DAYS[0]}|boilers", f"{DAYS[1]}|tanks"))
     assert not result.success
     assert materialized(instance) == {f"{day}|{group}" for day in DAYS[:2] for group in ("boilers", "tanks")}
@@ -138,9 +138,9 @@ def test_a_partition_that_fails_leaves_the_others_of_the_run_loaded(
 def test_partial_partitions_are_loaded_when_the_site_allows_them(
     plant: SmallPlant, instance: dg.DagsterInstance
 ) -> None:
-    plant.site_file.write_text(plant.site_file.read_text() + "  on_tag_error: keep\n")
+    plant.keep_on_tag_errors()
     load(plant, instance, "pi_points")
-    plant.delete_tag("PMP02.SPEED")
+    plant.forbid_tag("PMP02.SPEED")
     key = f"{DAYS[0]}|pumps"
     result = load(plant, instance, "pi_timeseries", partition_key=key)
     assert result.success
@@ -150,25 +150,25 @@ def test_partial_partitions_are_loaded_when_the_site_allows_them(
     assert {tag for tag, _, _ in plant.rows()} == {"PMP01.SPEED"}
 
 
-@pytest.mark.parametrize("deleted", [None, "PMP02.SPEED"], ids=["all tags read", "one tag unread"])
+@pytest.mark.parametrize("forbidden", [None, "PMP02.SPEED"], ids=["all tags read", "one tag unread"])
 @pytest.mark.parametrize(
     "run",
     [{"partition_key": f"{DAYS[0]}|pumps"}, {"tags": range_tags(f"{DAYS[0]}|boilers", f"{DAYS[0]}|tanks")}],
     ids=["one partition", "range"],
 )
 def test_a_partial_partition_fails_its_check_and_names_the_tag(
-    plant: SmallPlant, instance: dg.DagsterInstance, run: dict[str, Any], deleted: str | None
+    plant: SmallPlant, instance: dg.DagsterInstance, run: dict[str, Any], forbidden: str | None
 ) -> None:
-    plant.site_file.write_text(plant.site_file.read_text() + "  on_tag_error: keep\n")
+    plant.keep_on_tag_errors()
     load(plant, instance, "pi_points")
-    if deleted is not None:
-        plant.delete_tag(deleted)
+    if forbidden is not None:
+        plant.forbid_tag(forbidden)
     result = load(plant, instance, "pi_timeseries", **run)
     assert result.success
     [check] = result.get_asset_check_evaluations()
-    assert check.passed is (deleted is None)
+    assert check.passed is (forbidden is None)
     unread = [(record.data["partition"], record.data["tag"]) for record in check.metadata["pi/unread_tags"].records]
-    assert unread == ([] if deleted is None else [(f"{DAYS[0]}|pumps", deleted)])
+    assert unread == ([] if forbidden is None else [(f"{DAYS[0]}|pumps", forbidden)])
 
 
 def test_a_server_that_is_down_is_asked_once_and_not_for_every_partition(
@@ -222,7 +222,7 @@ def test_a_partition_that_fails_in_a_tail_is_told_and_the_others_are_loaded(
     plant: SmallPlant, instance: dg.DagsterInstance
 ) -> None:
     load(plant, instance, "pi_points")
-    plant.delete_tag("PMP02.SPEED")
+    plant.forbid_tag("PMP02.SPEED")
     result = load(plant, instance, "pi_timeseries", tags=tail_tags())
     assert failure(result)[0].startswith("1 of 3 partitions failed; 2 were loaded and stay.")
     assert materialized(instance) == {f"{TODAY.date()}|{group}" for group in ("boilers", "tanks")}

@@ -32,6 +32,7 @@ def test_the_names_in_the_ui_do_not_change_by_accident(default_definitions: dg.D
         "pi_archive": [],
         "pi_points": ["pi_archive", "pi_asset_attributes"],
         "pi_timeseries": ["pi_archive", "pi_points"],
+        "pi_tag_errors": ["pi_timeseries"],
         "pi_event_frames": ["pi_asset_hierarchy"],
         "pi_asset_hierarchy": [],
         "pi_asset_attributes": ["pi_asset_hierarchy"],

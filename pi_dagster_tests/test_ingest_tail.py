@@ -3,174 +3,51 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from datetime import date, datetime, timedelta, timezone
+from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from deltalake import DeltaTable
 
-from pi_dagster.ingest.errors import NoTagsError, TagsFailedError
-from pi_dagster.ingest.points import refresh_points
+from pi_dagster.ingest.errors import TagsFailedError
 from pi_dagster.ingest.report import WindowReport
-from pi_dagster.ingest.source import open_source
-from pi_dagster.ingest.tail import Watermark, load_tail
-from pi_dagster.ingest.timeseries import Outcome, Partition, load_partition
+from pi_dagster.ingest.tail import Watermark
+from pi_dagster.ingest.timeseries import Partition
 from pi_dagster.ingest.window import Window
-from pi_dagster.lake import Lake, LakeError, TimeseriesTable
-from pi_dagster.piwebapi import PIWebAPISource
+from pi_dagster.lake import LakeError
 from pi_dagster.piwebapi import errors as piwebapi
-from pi_dagster.simulator import Fault, FaultKind, RunningSimulator, Simulator, SimulatorSettings
-from pi_dagster.simulator.archive import Archive, Events, MemoryBase, to_ticks
+from pi_dagster.simulator import Fault, FaultKind
 from pi_dagster.simulator.points import Point
-from pi_dagster.site import LakeSettings, ServerSettings, Site, TagGroup
 from pi_dagster.webid import point_webid
 from pi_dagster_tests.archive_truth import assert_equals_archive, truth
-
-DAY = datetime(2026, 10, 25, tzinfo=timezone.utc)
-"""The day on which clocks in Europe go back an hour."""
-NOON = DAY + timedelta(hours=12)
-MINUTE, HOUR, A_DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
-LAG = timedelta(seconds=10)
-GROUPS = ("boilers", "pumps", "tanks")
-ERRORS_OF_ONE_PARTITION = (TagsFailedError, NoTagsError, piwebapi.StreamMissingError)
-
-
-class Clock:
-    """The server's clock, set by hand."""
-
-    def __init__(self) -> None:
-        self.now = NOON
-
-    def __call__(self) -> int:
-        return to_ticks(self.now)
-
-
-class InterruptedSource(PIWebAPISource):
-    """A connection with somebody else at work before the first reading, or after the last."""
-
-    meanwhile: Callable[[], object]
-    before_commit: Callable[[], object]
-
-    def read_in_turn(self, readings):  # type: ignore[no-untyped-def]
-        self.meanwhile()
-        yield from super().read_in_turn(readings)
-        self.before_commit()
-
-
-class Plant:
-    """Three groups of two tags with an event a minute, and what Dagster would remember of the loads."""
-
-    def __init__(self, running: RunningSimulator, base: MemoryBase, clock: Clock, site: Site) -> None:
-        self.archive = running.archive
-        self.faults = running.faults
-        self.base = base
-        self.clock = clock
-        self.site = site
-        self.lake = Lake(site.lake.uri)
-        self.watermarks: dict[Partition, Watermark] = {}
-        self.runs = 0
-
-    @property
-    def table(self) -> TimeseriesTable:
-        return TimeseriesTable.open(self.lake)
-
-    def list_tags(self) -> None:
-        with open_source(self.site.server) as source:
-            refresh_points(self.site, source, self.lake, run_id="points")
-
-    def tail(
-        self,
-        now: datetime | None = None,
-        *,
-        day: date | None = None,
-        meanwhile: Callable[[], object] = lambda: None,
-        before_commit: Callable[[], object] = lambda: None,
-    ) -> dict[Partition, WindowReport | Exception]:
-        """One run of the schedule, at a time of the server; for that day, or one that it was asked for earlier."""
-        if now is not None:
-            self.clock.now = now
-        self.runs += 1
-        run_id = f"run {self.runs}"
-        today = [(day or self.clock.now.date(), group) for group in GROUPS]
-        with InterruptedSource(self.site.server) as source:
-            source.meanwhile, source.before_commit = meanwhile, before_commit
-            outcomes = load_tail(
-                self.site,
-                source,
-                self.lake,
-                today,
-                watermarks=dict(self.watermarks),
-                run_id=run_id,
-                goes_on_after=ERRORS_OF_ONE_PARTITION,
-            )
-            return {partition: self.remember(partition, outcome, run_id) for partition, outcome in outcomes}
-
-    def load_day(self, day: date, group: str) -> WindowReport:
-        """A run that somebody launched by hand, or a backfill, or the one that settles."""
-        self.runs += 1
-        run_id = f"run {self.runs}"
-        with open_source(self.site.server) as source:
-            report = load_partition(self.site, source, self.lake, day=day, tag_group=group, run_id=run_id)
-        self.remember((day, group), report, run_id)
-        return report
-
-    def remember(self, partition: Partition, outcome: WindowReport | Exception, run_id: str) -> Outcome:
-        if isinstance(outcome, WindowReport):
-            self.watermarks[partition] = Watermark.of(outcome, run_id)
-        return outcome
-
-    def tag(self, name: str) -> Point:
-        point = self.archive.point_by_name(name)
-        assert point is not None
-        return point
-
-    def insert(self, tag: str, *instants: datetime, value: float = 7.0) -> None:
-        self.archive.insert(self.tag(tag), events(instants, value))
-
-    def assert_table_equals_archive(self, start: datetime, end: datetime) -> None:
-        """All tags, over the window, and nothing beyond it."""
-        assert_equals_archive(self.table.to_arrow(), truth(self.archive, self.archive.points(), start, end))
-
-
-def events(instants: Sequence[datetime], value: float = 1.0) -> Events:
-    return Events.of("Float64", [to_ticks(instant) for instant in instants], [value] * len(instants))
-
-
-def windows(outcomes: dict[Partition, WindowReport | Exception]) -> dict[str, Window]:
-    """The windows that were loaded, by partition as text."""
-    return {
-        f"{day.day}|{group}": report.window
-        for (day, group), report in outcomes.items()
-        if isinstance(report, WindowReport)
-    }
+from pi_dagster_tests.tailed_plant import (
+    A_DAY,
+    DAY,
+    GROUPS,
+    HOUR,
+    LAG,
+    MINUTE,
+    NOON,
+    TailedPlant,
+    events,
+    tailed_plant,
+    windows,
+)
 
 
 @pytest.fixture
-def plant(tmp_path: Path) -> Iterator[Plant]:
-    every_minute = [DAY - A_DAY + minute * MINUTE for minute in range(5 * 1440)]
-    names = [f"{group.upper()}.{number}" for group in GROUPS for number in (1, 2)]
-    points = [Point(id=i, name=name, point_type="Float64", created=DAY - A_DAY) for i, name in enumerate(names, 1)]
-    base = MemoryBase(points, {point.id: events(every_minute) for point in points})
-    clock = Clock()
-    with Simulator(archive=Archive(base), settings=SimulatorSettings(now=clock)).serve() as running:
-        site = Site(
-            server=ServerSettings(url=running.url, retry_budget_seconds=0),
-            lake=LakeSettings(uri=str(tmp_path / "lake")),
-            start_date=DAY.date(),
-            tag_groups=tuple(TagGroup(name=group, tag_filter=f"{group}*") for group in GROUPS),
-        )
-        plant = Plant(running, base, clock, site)
-        plant.list_tags()
+def plant(tmp_path: Path) -> Iterator[TailedPlant]:
+    with tailed_plant(tmp_path) as plant:
         yield plant
 
 
-def test_without_a_watermark_the_whole_day_is_read(plant: Plant) -> None:
+def test_without_a_watermark_the_whole_day_is_read(plant: TailedPlant) -> None:
     assert set(windows(plant.tail(NOON + LAG)).values()) == {Window(DAY, NOON)}
     plant.assert_table_equals_archive(DAY, NOON)
 
 
-def test_a_tail_reads_from_its_watermark_minus_the_overlap_to_the_clock_minus_the_lag(plant: Plant) -> None:
+def test_a_tail_reads_from_its_watermark_minus_the_overlap_to_the_clock_minus_the_lag(plant: TailedPlant) -> None:
     plant.tail(NOON + LAG)
     later = plant.tail(NOON + 5 * MINUTE + LAG)
     assert set(windows(later).values()) == {Window(NOON - 10 * MINUTE, NOON + 5 * MINUTE)}
@@ -178,19 +55,19 @@ def test_a_tail_reads_from_its_watermark_minus_the_overlap_to_the_clock_minus_th
     plant.assert_table_equals_archive(DAY, NOON + 5 * MINUTE)
 
 
-def test_a_window_ends_on_a_whole_second(plant: Plant) -> None:
+def test_a_window_ends_on_a_whole_second(plant: TailedPlant) -> None:
     reports = plant.tail(NOON + LAG + timedelta(milliseconds=345))
     assert {window.end for window in windows(reports).values()} == {NOON}
 
 
-def test_all_partitions_of_a_run_are_one_commit(plant: Plant) -> None:
+def test_all_partitions_of_a_run_are_one_commit(plant: TailedPlant) -> None:
     plant.tail(NOON + LAG)
     before = plant.table.version
     plant.tail(NOON + 5 * MINUTE + LAG)
     assert plant.table.version == before + 1
 
 
-def test_late_edited_and_deleted_events_within_the_overlap_are_found(plant: Plant) -> None:
+def test_late_edited_and_deleted_events_within_the_overlap_are_found(plant: TailedPlant) -> None:
     plant.tail(NOON + LAG)
     plant.insert("PUMPS.1", NOON - 9 * MINUTE + timedelta(seconds=1))
     plant.archive.replace(plant.tag("PUMPS.2"), events([NOON - 5 * MINUTE], 3.0))
@@ -199,7 +76,7 @@ def test_late_edited_and_deleted_events_within_the_overlap_are_found(plant: Plan
     plant.assert_table_equals_archive(DAY, NOON + 5 * MINUTE)
 
 
-def test_around_midnight_the_day_before_is_finished_once(plant: Plant) -> None:
+def test_around_midnight_the_day_before_is_finished_once(plant: TailedPlant) -> None:
     midnight = DAY + A_DAY
     plant.tail(midnight - 5 * MINUTE + LAG)
     on_the_stroke = plant.tail(midnight)
@@ -214,7 +91,7 @@ def test_around_midnight_the_day_before_is_finished_once(plant: Plant) -> None:
     plant.assert_table_equals_archive(DAY, midnight + 10 * MINUTE - LAG)
 
 
-def test_a_run_that_waited_in_the_queue_until_its_day_was_settled_does_nothing(plant: Plant) -> None:
+def test_a_run_that_waited_in_the_queue_until_its_day_was_settled_does_nothing(plant: TailedPlant) -> None:
     plant.tail(DAY + 23 * HOUR)
     plant.clock.now = DAY + A_DAY + 3 * HOUR
     for group in GROUPS:
@@ -224,12 +101,12 @@ def test_a_run_that_waited_in_the_queue_until_its_day_was_settled_does_nothing(p
     assert plant.table.version == version
 
 
-def test_the_day_before_is_no_longer_the_tails_once_it_settles(plant: Plant) -> None:
+def test_the_day_before_is_no_longer_the_tails_once_it_settles(plant: TailedPlant) -> None:
     plant.tail(DAY + 23 * HOUR)
     assert set(windows(plant.tail(DAY + A_DAY + 2 * HOUR))) == {"26|boilers", "26|pumps", "26|tanks"}
 
 
-def test_the_hour_that_daylight_saving_repeats_is_an_hour_like_any_other(plant: Plant) -> None:
+def test_the_hour_that_daylight_saving_repeats_is_an_hour_like_any_other(plant: TailedPlant) -> None:
     for hours in range(7):
         reports = plant.tail(DAY + hours * HOUR + LAG)
         start = max(DAY, DAY + (hours - 1) * HOUR - 10 * MINUTE)
@@ -237,7 +114,7 @@ def test_the_hour_that_daylight_saving_repeats_is_an_hour_like_any_other(plant: 
     plant.assert_table_equals_archive(DAY, DAY + 6 * HOUR)
 
 
-def test_after_hours_down_it_goes_on_where_it_stopped_with_a_commit_for_each_partition(plant: Plant) -> None:
+def test_after_hours_down_it_goes_on_where_it_stopped_with_a_commit_for_each_partition(plant: TailedPlant) -> None:
     plant.tail(DAY + 6 * HOUR + LAG)
     before = plant.table.version
     caught_up = plant.tail(NOON + LAG)
@@ -246,7 +123,9 @@ def test_after_hours_down_it_goes_on_where_it_stopped_with_a_commit_for_each_par
     plant.assert_table_equals_archive(DAY, NOON)
 
 
-def test_after_three_days_down_today_is_read_whole_and_the_days_between_are_left_to_the_schedule(plant: Plant) -> None:
+def test_after_three_days_down_today_is_read_whole_and_the_days_between_are_left_to_the_schedule(
+    plant: TailedPlant,
+) -> None:
     plant.tail(DAY + 6 * HOUR + LAG)
     after = DAY + 3 * A_DAY + NOON.hour * HOUR
     assert set(windows(plant.tail(after + LAG)).values()) == {Window(DAY + 3 * A_DAY, after)}
@@ -256,21 +135,21 @@ def test_after_three_days_down_today_is_read_whole_and_the_days_between_are_left
     plant.assert_table_equals_archive(DAY, after)
 
 
-def test_lost_history_is_the_whole_day(plant: Plant) -> None:
+def test_lost_history_is_the_whole_day(plant: TailedPlant) -> None:
     plant.tail(NOON + LAG)
     plant.watermarks.clear()
     assert set(windows(plant.tail(NOON + 5 * MINUTE + LAG)).values()) == {Window(DAY, NOON + 5 * MINUTE)}
     plant.assert_table_equals_archive(DAY, NOON + 5 * MINUTE)
 
 
-def test_a_lost_table_is_the_whole_day(plant: Plant) -> None:
+def test_a_lost_table_is_the_whole_day(plant: TailedPlant) -> None:
     plant.tail(NOON + LAG)
     shutil.rmtree(plant.table.uri)
     assert set(windows(plant.tail(NOON + 5 * MINUTE + LAG)).values()) == {Window(DAY, NOON + 5 * MINUTE)}
     plant.assert_table_equals_archive(DAY, NOON + 5 * MINUTE)
 
 
-def test_a_table_made_anew_is_the_whole_day_even_when_its_version_has_come_as_far(plant: Plant) -> None:
+def test_a_table_made_anew_is_the_whole_day_even_when_its_version_has_come_as_far(plant: TailedPlant) -> None:
     plant.tail(NOON + LAG)
     version = plant.table.version
     shutil.rmtree(plant.table.uri)
@@ -282,7 +161,7 @@ def test_a_table_made_anew_is_the_whole_day_even_when_its_version_has_come_as_fa
 
 
 def test_an_older_copy_of_the_table_put_back_is_read_again_from_the_start_of_the_day(
-    plant: Plant, tmp_path: Path
+    plant: TailedPlant, tmp_path: Path
 ) -> None:
     plant.tail(NOON - HOUR + LAG)
     shutil.copytree(plant.table.uri, tmp_path / "backup")
@@ -299,7 +178,7 @@ def test_an_older_copy_of_the_table_put_back_is_read_again_from_the_start_of_the
     assert_equals_archive(plant.table.to_arrow(partition_date=DAY.date()), expected)
 
 
-def test_a_table_restored_by_delta_is_read_again_from_the_start_of_the_day(plant: Plant) -> None:
+def test_a_table_restored_by_delta_is_read_again_from_the_start_of_the_day(plant: TailedPlant) -> None:
     plant.tail(NOON - HOUR + LAG)
     for minutes in range(5, 60, 5):
         plant.tail(NOON - HOUR + minutes * MINUTE + LAG)
@@ -308,7 +187,7 @@ def test_a_table_restored_by_delta_is_read_again_from_the_start_of_the_day(plant
     plant.assert_table_equals_archive(DAY, NOON)
 
 
-def test_a_new_tag_makes_its_partition_read_the_whole_day_and_no_other(plant: Plant) -> None:
+def test_a_new_tag_makes_its_partition_read_the_whole_day_and_no_other(plant: TailedPlant) -> None:
     plant.tail(NOON + LAG)
     plant.base.add(Point(id=9, name="PUMPS.NEW", point_type="Float64", created=DAY))
     plant.insert("PUMPS.NEW", DAY + HOUR, NOON + MINUTE)
@@ -322,16 +201,9 @@ def test_a_new_tag_makes_its_partition_read_the_whole_day_and_no_other(plant: Pl
     plant.assert_table_equals_archive(DAY, NOON + 5 * MINUTE)
 
 
-def forbid(plant: Plant, tag: str) -> Fault:
-    web_id = point_webid(plant.archive.server_id, plant.tag(tag).id, plant.archive.server_name, tag).identity
-    fault = Fault(kind=FaultKind.STATUS, status=403, route="*recorded", web_id=web_id)
-    plant.faults.add(fault)
-    return fault
-
-
-def test_a_partition_that_fails_is_left_out_and_its_watermark_stays(plant: Plant) -> None:
+def test_a_partition_that_fails_is_left_out_and_its_watermark_stays(plant: TailedPlant) -> None:
     plant.tail(NOON + LAG)
-    forbid(plant, "PUMPS.2")
+    plant.forbid("PUMPS.2")
     reports = plant.tail(NOON + 5 * MINUTE + LAG)
     assert isinstance(reports[DAY.date(), "pumps"], TagsFailedError)
     assert set(windows(reports)) == {"25|boilers", "25|tanks"}
@@ -341,22 +213,7 @@ def test_a_partition_that_fails_is_left_out_and_its_watermark_stays(plant: Plant
     plant.assert_table_equals_archive(DAY, NOON + 20 * MINUTE)
 
 
-def test_where_partial_loads_are_allowed_a_failed_tag_keeps_its_partitions_watermark(plant: Plant) -> None:
-    plant.site = plant.site.model_copy(update={"on_tag_error": "keep"})
-    plant.tail(NOON + LAG)
-    forbid(plant, "PUMPS.2")
-    for minutes in (5, 10, 15, 20):
-        reports = plant.tail(NOON + minutes * MINUTE + LAG)
-    report = reports[DAY.date(), "pumps"]
-    assert isinstance(report, WindowReport)
-    assert (report.watermark, [tag.tag_name for tag in report.failed_tags]) == (NOON, ["PUMPS.2"])
-    assert report.lag_seconds // 60 == 20
-    plant.faults.clear()
-    plant.tail(NOON + 25 * MINUTE + LAG)
-    plant.assert_table_equals_archive(DAY, NOON + 25 * MINUTE)
-
-
-def test_a_server_that_goes_down_half_way_ends_the_run_and_keeps_what_was_read(plant: Plant) -> None:
+def test_a_server_that_goes_down_half_way_ends_the_run_and_keeps_what_was_read(plant: TailedPlant) -> None:
     plant.tail(NOON + LAG)
     web_id = point_webid(plant.archive.server_id, 3, plant.archive.server_name, "PUMPS.1").identity
     plant.faults.add(Fault(kind=FaultKind.STATUS, status=503, web_id=web_id))
@@ -368,14 +225,14 @@ def test_a_server_that_goes_down_half_way_ends_the_run_and_keeps_what_was_read(p
     plant.assert_table_equals_archive(DAY, NOON + 10 * MINUTE)
 
 
-def test_a_server_that_is_down_is_told_with_the_first_partition(plant: Plant) -> None:
+def test_a_server_that_is_down_is_told_with_the_first_partition(plant: TailedPlant) -> None:
     plant.faults.add(Fault(kind=FaultKind.STATUS, status=503))
     [(partition, error)] = plant.tail(NOON).items()
     assert partition == (DAY.date(), "boilers")
     assert isinstance(error, piwebapi.PIWebAPIError)
 
 
-def test_a_lake_that_cannot_be_committed_to_leaves_all_watermarks(plant: Plant) -> None:
+def test_a_lake_that_cannot_be_committed_to_leaves_all_watermarks(plant: TailedPlant) -> None:
     plant.tail(NOON + LAG)
     before = dict(plant.watermarks)
     in_the_way = Path(plant.table.uri) / "_delta_log" / f"{plant.table.version + 1:020}.json"
@@ -388,7 +245,7 @@ def test_a_lake_that_cannot_be_committed_to_leaves_all_watermarks(plant: Plant) 
     plant.assert_table_equals_archive(DAY, NOON + 10 * MINUTE)
 
 
-def test_a_backfill_of_yesterday_while_the_tail_finishes_it_leaves_both_days_equal(plant: Plant) -> None:
+def test_a_backfill_of_yesterday_while_the_tail_finishes_it_leaves_both_days_equal(plant: TailedPlant) -> None:
     midnight = DAY + A_DAY
     plant.tail(midnight - 5 * MINUTE + LAG)
     plant.insert("PUMPS.1", DAY + HOUR + timedelta(seconds=1))
@@ -402,7 +259,7 @@ def test_a_backfill_of_yesterday_while_the_tail_finishes_it_leaves_both_days_equ
 
 
 @pytest.mark.parametrize("other_is_later", [True, False], ids=["later one inside", "earlier one inside"])
-def test_two_tails_at_once_leave_no_gap_and_no_double(plant: Plant, other_is_later: bool) -> None:
+def test_two_tails_at_once_leave_no_gap_and_no_double(plant: TailedPlant, other_is_later: bool) -> None:
     plant.tail(NOON + LAG)
     first, second = (5, 10) if other_is_later else (10, 5)
     plant.tail(
@@ -413,7 +270,9 @@ def test_two_tails_at_once_leave_no_gap_and_no_double(plant: Plant, other_is_lat
     plant.assert_table_equals_archive(DAY, NOON + 15 * MINUTE)
 
 
-def test_a_slower_tail_that_overwrites_a_newer_one_loses_nothing_though_the_newer_is_told_of_last(plant: Plant) -> None:
+def test_a_slower_tail_that_overwrites_a_newer_one_loses_nothing_though_the_newer_is_told_of_last(
+    plant: TailedPlant,
+) -> None:
     plant.tail(NOON + LAG)
     newer: dict[Partition, Watermark] = {}
 
@@ -428,7 +287,7 @@ def test_a_slower_tail_that_overwrites_a_newer_one_loses_nothing_though_the_newe
     plant.assert_table_equals_archive(DAY, NOON + 15 * MINUTE)
 
 
-def test_after_a_load_that_was_killed_before_it_could_tell_its_partition_is_read_whole(plant: Plant) -> None:
+def test_after_a_load_that_was_killed_before_it_could_tell_its_partition_is_read_whole(plant: TailedPlant) -> None:
     """It may have been planned long ago, with fewer tags."""
     plant.tail(NOON + LAG)
     told = dict(plant.watermarks)
@@ -441,14 +300,14 @@ def test_after_a_load_that_was_killed_before_it_could_tell_its_partition_is_read
     }
 
 
-def test_a_load_of_today_by_hand_while_tails_run_leaves_no_gap(plant: Plant) -> None:
+def test_a_load_of_today_by_hand_while_tails_run_leaves_no_gap(plant: TailedPlant) -> None:
     plant.tail(NOON + LAG)
     plant.tail(NOON + 5 * MINUTE + LAG, meanwhile=lambda: plant.load_day(DAY.date(), "pumps"))
     plant.tail(NOON + 10 * MINUTE + LAG)
     plant.assert_table_equals_archive(DAY, NOON + 10 * MINUTE)
 
 
-def test_a_watermark_ahead_of_the_servers_clock_is_not_believed(plant: Plant) -> None:
+def test_a_watermark_ahead_of_the_servers_clock_is_not_believed(plant: TailedPlant) -> None:
     """The clock that it was read by was wrong, so nobody knows up to where there was anything to read."""
     plant.tail(NOON + HOUR + LAG)
     plant.insert("PUMPS.1", NOON + timedelta(seconds=1))
@@ -456,7 +315,7 @@ def test_a_watermark_ahead_of_the_servers_clock_is_not_believed(plant: Plant) ->
     plant.assert_table_equals_archive(DAY, NOON + HOUR)
 
 
-def test_a_day_that_was_complete_by_a_wrong_clock_is_read_on(plant: Plant) -> None:
+def test_a_day_that_was_complete_by_a_wrong_clock_is_read_on(plant: TailedPlant) -> None:
     midnight = DAY + A_DAY
     plant.tail(midnight + HOUR, day=DAY.date())
     plant.insert("PUMPS.1", midnight - HOUR + timedelta(seconds=1))
@@ -464,14 +323,14 @@ def test_a_day_that_was_complete_by_a_wrong_clock_is_read_on(plant: Plant) -> No
     plant.assert_table_equals_archive(DAY, midnight)
 
 
-def test_a_load_by_hand_reads_the_whole_day(plant: Plant) -> None:
+def test_a_load_by_hand_reads_the_whole_day(plant: TailedPlant) -> None:
     plant.tail(NOON + LAG)
     plant.insert("PUMPS.1", DAY + timedelta(seconds=1))
     assert plant.load_day(DAY.date(), "pumps").window == Window(DAY, NOON)
     plant.assert_table_equals_archive(DAY, NOON)
 
 
-def test_settling_brings_what_came_too_late_for_every_tail_and_tells_how_much(plant: Plant) -> None:
+def test_settling_brings_what_came_too_late_for_every_tail_and_tells_how_much(plant: TailedPlant) -> None:
     for hours in range(1, 24):
         plant.tail(DAY + hours * HOUR + LAG)
     plant.tail(DAY + A_DAY + 5 * MINUTE)
@@ -496,5 +355,5 @@ def test_settling_brings_what_came_too_late_for_every_tail_and_tells_how_much(pl
     assert_equals_archive(plant.table.to_arrow(partition_date=DAY.date()), expected)
 
 
-def test_a_first_load_of_a_day_has_no_difference_to_tell(plant: Plant) -> None:
+def test_a_first_load_of_a_day_has_no_difference_to_tell(plant: TailedPlant) -> None:
     assert plant.load_day((DAY - A_DAY).date(), "pumps").difference is None

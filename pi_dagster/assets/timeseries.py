@@ -13,7 +13,8 @@ from pi_dagster.assets.failures import (
     errors_told_plainly,
     partitions_failure,
 )
-from pi_dagster.assets.metadata import table_metadata, unread_tags_table, window_metadata
+from pi_dagster.assets.metadata import table_metadata, window_metadata
+from pi_dagster.assets.tag_errors import TagErrorsOfRun, every_tag_read
 from pi_dagster.assets.watermarks import last_watermarks
 from pi_dagster.automation.partitions import (
     build_timeseries_partitions,
@@ -24,7 +25,6 @@ from pi_dagster.automation.partitions import (
     split_partition_key,
 )
 from pi_dagster.automation.schedules import DAYS_BEHIND_TAG, STOPPED_TAG, TAIL_TAG
-from pi_dagster.ingest.report import FailedTag
 from pi_dagster.ingest.tail import load_tail
 from pi_dagster.ingest.timeseries import Outcome, Partition, partitions_in_turn, run_in_turn
 from pi_dagster.lake import Lake
@@ -32,8 +32,6 @@ from pi_dagster.lake.schemas import PI_TIMESERIES
 from pi_dagster.piwebapi import PIWebAPISource
 from pi_dagster.resources import SiteResources
 from pi_dagster.site import Site
-
-EVERY_TAG_READ = "every_tag_read"
 
 DESCRIPTION = """
 The recorded values: **one row for each event in the PI archive**, exactly as it is there (nothing interpolated).
@@ -46,8 +44,9 @@ The recorded values: **one row for each event in the PI archive**, exactly as it
   and `pi/removed_events` tell what had come late or was edited.
 - `value` holds numbers. Digital states and texts are in `value_string`; states of the PI system itself, such as
   `No Data` or `Shutdown`, have `is_system_state` true.
-- When a tag cannot be read its partition fails, and no other; the failed run names tag and reason. *Backfill only
-  failed and missing partitions* repeats just those.
+- When a tag cannot be read its partition fails, and no other; the failed run names tag and reason, and so does
+  `pi_tag_errors`. *Backfill only failed and missing partitions* repeats just those.
+- A tag that was deleted on the server fails nothing: what was loaded of it stays.
 """
 
 
@@ -72,16 +71,7 @@ def build_pi_timeseries(
         kinds={"python", "deltalake"},
         description=DESCRIPTION,
         metadata={**table_metadata(PI_TIMESERIES, site.lake), "dagster/column_lineage": _lineage(points.key)},
-        check_specs=[
-            dg.AssetCheckSpec(
-                EVERY_TAG_READ,
-                asset=[*site.asset_key_prefix, PI_TIMESERIES.name],
-                description=(
-                    "Every tag of the loaded partitions was read whole. Can only fail where the site says "
-                    "`on_tag_error: keep`: then the other tags are loaded, and the unread ones keep their old rows."
-                ),
-            )
-        ],
+        check_specs=[every_tag_read(site)],
         pool=resources.pool,
         required_resource_keys=resources.keys,
     )
@@ -92,12 +82,15 @@ def build_pi_timeseries(
         is_tail = TAIL_TAG in context.run.tags
         loaded: list[str] = []
         failed: list[FailedPartition] = []
-        unread: list[tuple[str, FailedTag]] = []
         with errors_told_plainly(), resources.server(context).open() as source:
             lake = resources.lake(context).open()
+            tag_errors = TagErrorsOfRun(site, context, lake)
             load = _tail_of if is_tail else _days_of
             for partition, outcome in load(site, context, source, lake, [split_partition_key(key) for key in keys]):
                 key = str(partition_key(*partition))
+                tag_errors.add((partition, outcome))
+                if not is_tail:
+                    tag_errors.record()
                 if isinstance(outcome, Exception):
                     context.log.error(f"{key}: {outcome}")
                     failed.append(FailedPartition(key, outcome))
@@ -108,7 +101,11 @@ def build_pi_timeseries(
                         f"{key}: {outcome.rows:,} rows of {outcome.tags:,} tags in {outcome.seconds:.1f} s "
                         f"({len(loaded) + len(failed)} of {len(keys)})"
                     )
-                unread += [(key, tag) for tag in outcome.failed_tags]
+                if outcome.gone_tags:
+                    names = ", ".join(tag.tag_name for tag in outcome.gone_tags)
+                    context.log.warning(
+                        f"{key}: the server does not have these tags any more; their rows stay: {names}"
+                    )
                 metadata = window_metadata(outcome, is_tail=is_tail)
                 if is_range_run(context):
                     if behind := context.run.tags.get(DAYS_BEHIND_TAG):
@@ -120,16 +117,14 @@ def build_pi_timeseries(
                     )
                 else:
                     yield dg.MaterializeResult(metadata=metadata)
+            tag_errors.record()
+        yield tag_errors.check_result()
         if failed:
             tried = {*loaded, *(partition.key for partition in failed)}
             not_tried = [key for key in keys if key not in tried]
             if not isinstance(failed[-1].error, PARTITION_ERRORS):
                 context.instance.add_run_tags(context.run.run_id, {STOPPED_TAG: failed[-1].key})
             raise partitions_failure(failed, not_tried=not_tried, loaded=len(loaded)) from failed[-1].error
-        yield dg.AssetCheckResult(
-            check_name=EVERY_TAG_READ, passed=not unread, metadata={"pi/unread_tags": unread_tags_table(unread)}
-        )
-
     return pi_timeseries
 
 

@@ -12,8 +12,10 @@ import dagster as dg
 
 from pi_dagster.automation.partitions import (
     COMPLETE,
+    FAILED_TAGS,
     TABLE_VERSION,
     TAGS_DIGEST,
+    UNREAD_SINCE,
     WATERMARK,
     partition_key,
     split_partition_key,
@@ -41,10 +43,16 @@ def last_watermarks(
         told = {name: value.value for name, value in materialization.metadata.items()}
         if {WATERMARK, COMPLETE, TABLE_VERSION, TAGS_DIGEST} <= told.keys():
             found[split_partition_key(record.partition_key)] = Watermark(
-                instant=datetime.fromtimestamp(float(str(told[WATERMARK])), timezone.utc),
+                instant=_instant(told[WATERMARK]),
+                unread_since=_instant(told[UNREAD_SINCE]) if UNREAD_SINCE in told else None,
+                failing=bool(told.get(FAILED_TAGS)),
                 complete=told[COMPLETE] is True,
                 table_version=int(str(told[TABLE_VERSION])),
                 run_id=record.run_id,
                 tags_digest=str(told[TAGS_DIGEST]),
             )
     return found
+
+
+def _instant(told: object) -> datetime:
+    return datetime.fromtimestamp(float(str(told)), timezone.utc)

@@ -21,6 +21,9 @@ SETTLED = "pi/settled"
 WATERMARK = "pi/watermark"
 """Metadata of a materialization: up to which instant it is complete."""
 
+UNREAD_SINCE = "pi/unread_since"
+"""Metadata of a materialization: from when on a tag that could not be read may lack events; left out otherwise."""
+
 TAGS_DIGEST = "pi/tags_digest"
 """Metadata of a materialization: another one when a tag joined the partition or left it."""
 

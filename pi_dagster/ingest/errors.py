@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from datetime import date
 
 from pi_dagster.ingest.report import FailedFrame, FailedTag
+from pi_dagster.ingest.window import Window
 
 _MOST_NAMED = 5
 
@@ -55,15 +56,26 @@ class TagsFailedError(IngestError):
     Args:
         partition: what was to be loaded, for the message.
         failed_tags: all of them, with their errors.
+        window: what was read of it, where pi_tag_errors is to be told.
+        gone_tags: tags that the server does not have any more, which alone would fail nothing.
     """
 
-    def __init__(self, partition: str, failed_tags: Sequence[FailedTag]) -> None:
+    def __init__(
+        self,
+        partition: str,
+        failed_tags: Sequence[FailedTag],
+        *,
+        window: Window | None = None,
+        gone_tags: Sequence[FailedTag] = (),
+    ) -> None:
+        self.window = window
         self.failed_tags = tuple(failed_tags)
+        self.gone_tags = tuple(gone_tags)
         named = "; ".join(f"{tag.tag_name}: {tag.error}" for tag in self.failed_tags[:_MOST_NAMED])
         more = f"; and {len(self.failed_tags) - _MOST_NAMED} more" if len(self.failed_tags) > _MOST_NAMED else ""
         super().__init__(
             f"{len(self.failed_tags)} tags of {partition} could not be read whole, so nothing of it was committed "
-            f"({named}{more}). Load it again when the cause is gone; refresh pi_points if tags were deleted; or set "
+            f"({named}{more}). Load it again when the cause is gone, or set "
             "`on_tag_error: keep` to commit the other tags."
         )
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum
 
 import pyarrow as pa
 
@@ -17,6 +18,17 @@ from pi_dagster.piwebapi.transport import TrafficCount
 _MOST_TAGS_NAMED = 100
 
 
+class TagErrorKind(str, Enum):
+    """Why a tag could not be read."""
+
+    GONE = "gone"
+    """The server shows no such tag: it was deleted, or hidden from this login."""
+    REFUSED = "refused"
+    """This login may not read it, or its request was refused for another reason."""
+    BROKEN = "broken"
+    """The server could not send its values."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class FailedTag:
     """A tag that could not be read whole, and why."""
@@ -24,6 +36,7 @@ class FailedTag:
     tag_webid: str
     tag_name: str
     error: str
+    kind: TagErrorKind = TagErrorKind.BROKEN
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,9 +127,11 @@ class WindowReport:
     tag_group: str
     window: Window
     watermark: datetime
-    """The instant up to which the partition is complete; where it was before when a tag failed."""
+    """The instant up to which the partition is complete, but for the tags that could not be read."""
+    unread_since: datetime | None
+    """From when on a tag that could not be read may lack events; None when every tag was read whole."""
     complete: bool
-    """True when the window reaches the end of its day and every tag was read."""
+    """True when the watermark is the end of the day and no tag lacks anything."""
     settled: bool
     """True when the day is complete and was read whole after its time to settle."""
     lag_seconds: float
@@ -127,6 +142,11 @@ class WindowReport:
     """Another one when a tag joined the partition or left it."""
     tags_with_events: int
     failed_tags: tuple[FailedTag, ...]
+    """Tags that could not be read whole; what was there of them stays."""
+    gone_tags: tuple[FailedTag, ...]
+    """Tags that the server turned out not to have any more; what was there of them stays, for ever."""
+    found_again: tuple[str, ...]
+    """WebIDs of tags that were gone before and could be read now."""
     rows_by_type: Mapping[str, int]
     """Rows by what the archive holds: `number`, `digital state`, `system state`, `text`, `none`."""
     rows_by_system_state: Mapping[str, int]

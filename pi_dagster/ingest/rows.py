@@ -12,37 +12,25 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pi_dagster.ingest.errors import TagsFailedError
-from pi_dagster.ingest.report import FailedTag
 from pi_dagster.ingest.tags import PartitionTags
 from pi_dagster.lake.schemas import TIMESERIES_FILE_SCHEMA
 from pi_dagster.piwebapi import RecordedReading
-from pi_dagster.site import Site
 
 _SAMPLE_ROWS = 10
 
 
 class TableRows:
-    """Turns what is read into the rows of the table, and decides what a tag that failed means."""
+    """Turns what is read into the rows of the table."""
 
-    def __init__(self, site: Site, tags: PartitionTags, *, partition: str, ingestion_timestamp: datetime) -> None:
-        self._site = site
+    def __init__(self, tags: PartitionTags, *, ingestion_timestamp: datetime) -> None:
         self._tags = tags
-        self._partition = partition
         self._ingestion_timestamp = pa.scalar(ingestion_timestamp, pa.timestamp("us", "UTC"))
         self.names = {stream.web_id: stream.name for stream in tags.streams}
         """Tag names by WebID."""
         self.summary = RowSummary()
-        self.failed_tags: list[FailedTag] = []
-        self.keep_tags = set(tags.gone)
-        """Tags whose old rows stay; complete once `batches` has ended."""
 
     def batches(self, reading: RecordedReading) -> Iterator[pa.RecordBatch]:
-        """The rows as TIMESERIES_FILE_SCHEMA.
-
-        Raises:
-            TagsFailedError: at the end, so that all failed tags are known, and before anything is committed.
-        """
+        """The rows as TIMESERIES_FILE_SCHEMA."""
         for events in reading:
             rows = table_rows(
                 events,
@@ -52,13 +40,6 @@ class TableRows:
             )
             self.summary.add(rows)
             yield from rows.to_batches()
-        self.failed_tags = [
-            FailedTag(tag_webid=web_id, tag_name=self.names[web_id], error=str(error))
-            for web_id, error in reading.failures.items()
-        ]
-        if self.failed_tags and self._site.on_tag_error == "fail":
-            raise TagsFailedError(self._partition, self.failed_tags)
-        self.keep_tags.update(reading.failures)
 
 
 def table_rows(

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import cached_property
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pi_dagster.ingest.errors import NoTagsError, PointsMissingError
+from pi_dagster.ingest.tag_errors import OpenErrors
 from pi_dagster.lake import Lake, PointsTable
 from pi_dagster.piwebapi import StreamRef
 from pi_dagster.site import Site
 
-_COLUMNS = ["tag_webid", "tag_name", "engineering_units", "tag_group", "is_active"]
+_COLUMNS = ["tag_webid", "tag_name", "engineering_units", "tag_group", "last_seen", "is_active"]
 
 
 @dataclass(frozen=True)
@@ -23,15 +25,25 @@ class PartitionTags:
     """The tags of one partition."""
 
     streams: tuple[StreamRef, ...]
-    """Those that the server lists, in the order of their WebIDs, which is the order of the table."""
+    """Those that are asked for, in the order of their WebIDs, which is the order of the table."""
     units: Mapping[str, str | None]
     gone: frozenset[str]
-    """WebIDs of those that it no longer lists."""
+    """WebIDs of those that the server no longer lists, or did not know when they were asked for since it did."""
+    asked_again: frozenset[str] = frozenset()
+    """WebIDs of those that it did not know once, and lists again."""
 
     @property
     def digest(self) -> str:
         """Another one when a tag joined or left."""
         return hashlib.sha256("\n".join(stream.web_id for stream in self.streams).encode()).hexdigest()[:16]
+
+    def without(self, web_ids: Collection[str]) -> PartitionTags:
+        """The same without some tags that turned out to be gone."""
+        return replace(
+            self,
+            streams=tuple(stream for stream in self.streams if stream.web_id not in web_ids),
+            gone=self.gone.union(web_ids),
+        )
 
 
 class TagList:
@@ -39,7 +51,7 @@ class TagList:
 
     Args:
         site: says which partitions a tag group has.
-        lake: where pi_points is.
+        lake: where pi_points and pi_tag_errors are.
     """
 
     def __init__(self, site: Site, lake: Lake) -> None:
@@ -60,6 +72,15 @@ class TagList:
         return self._of_partition[tag_group]
 
     @cached_property
+    def errors(self) -> OpenErrors:
+        """What tags could not be read until now."""
+        return OpenErrors.read(self._lake)
+
+    @cached_property
+    def _asked_in_vain(self) -> Mapping[str, datetime]:
+        return self.errors.gone()
+
+    @cached_property
     def _points(self) -> pa.Table:
         points = PointsTable.open(self._lake).to_arrow(_COLUMNS)
         if not points.num_rows:
@@ -78,8 +99,17 @@ class TagList:
                 "then materialize pi_points."
             )
         rows = of_group.filter(pc.equal(of_group["tag_group"], tag_group)).sort_by("tag_webid").to_pylist()
+        asked_in_vain = self._asked_in_vain
+        gone = frozenset(
+            row["tag_webid"]
+            for row in rows
+            if not row["is_active"]
+            or (row["tag_webid"] in asked_in_vain and row["last_seen"] <= asked_in_vain[row["tag_webid"]])
+        )
+        streams = tuple(StreamRef(row["tag_webid"], row["tag_name"]) for row in rows if row["tag_webid"] not in gone)
         return PartitionTags(
-            streams=tuple(StreamRef(row["tag_webid"], row["tag_name"]) for row in rows if row["is_active"]),
+            streams=streams,
             units={row["tag_webid"]: row["engineering_units"] or None for row in rows},
-            gone=frozenset(row["tag_webid"] for row in rows if not row["is_active"]),
+            gone=gone,
+            asked_again=frozenset(stream.web_id for stream in streams if stream.web_id in asked_in_vain),
         )

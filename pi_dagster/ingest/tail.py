@@ -16,7 +16,15 @@ from typing import Any
 from pi_dagster.ingest.errors import IngestError
 from pi_dagster.ingest.report import WindowReport
 from pi_dagster.ingest.tags import TagList
-from pi_dagster.ingest.timeseries import Outcome, Partition, PartitionLoad, Planner, loads_in_turn, run_in_turn
+from pi_dagster.ingest.timeseries import (
+    Outcome,
+    Partition,
+    PartitionLoad,
+    Planner,
+    Progress,
+    loads_in_turn,
+    run_in_turn,
+)
 from pi_dagster.ingest.window import Window
 from pi_dagster.lake import Lake, NewRows, PartitionWindow, TimeseriesTable
 from pi_dagster.lake.errors import LakeError
@@ -31,6 +39,10 @@ class Watermark:
     """Up to where a partition was complete at its last load, and what must still hold for that to be trusted."""
 
     instant: datetime
+    unread_since: datetime | None
+    """From when on a tag may lack events that could not be read."""
+    failing: bool
+    """A tag could not be read by that load either."""
     complete: bool
     """The partition holds its day to the end."""
     table_version: int
@@ -45,6 +57,8 @@ class Watermark:
         """The watermark that a load leaves."""
         return cls(
             instant=report.watermark,
+            unread_since=report.unread_since,
+            failing=bool(report.failed_tags),
             complete=report.complete,
             table_version=report.table_version,
             run_id=run_id,
@@ -95,7 +109,10 @@ def load_tail(
         concerned = {
             partition: watermarks[partition] for partition in (*partitions, *begun_yesterday) if partition in watermarks
         }
-        trusted = _trusted(concerned, table, tags, server_now)
+        trusted = {
+            partition: _progress(watermarks[partition], tags.errors.gaps(*partition))
+            for partition in _trusted(concerned, table, tags, server_now)
+        }
     except (LakeError, PIWebAPIError) as error:
         yield partitions[0], error
         return
@@ -103,11 +120,12 @@ def load_tail(
         *(partition for partition in partitions if partition not in trusted or not watermarks[partition].complete),
         *(partition for partition in begun_yesterday if partition in trusted),
     ]
-    planner = Planner(site, source, tags, server_now=server_now, watermarks=trusted)
+    planner = Planner(site, source, tags, server_now=server_now, progress=trusted)
     alone = {
         (day, group)
         for day, group in wanted
-        if server_now - trusted.get((day, group), Window.of_day(day).start) > _COMMITTED_ALONE
+        if server_now - trusted.get((day, group), Progress(watermark=Window.of_day(day).start)).next_start(timedelta())
+        > _COMMITTED_ALONE
     }
     together = [partition for partition in wanted if partition not in alone]
     for partition, outcome in _run_together(
@@ -126,12 +144,12 @@ def load_tail(
 
 def _trusted(
     watermarks: Mapping[Partition, Watermark], table: TimeseriesTable, tags: TagList, server_now: datetime
-) -> dict[Partition, datetime]:
-    """The watermarks that still hold; none that lies ahead of the server's clock, as it was set by a wrong one."""
+) -> set[Partition]:
+    """Those whose watermarks still hold; none that lies ahead of the server's clock, as it was set by a wrong one."""
     if not watermarks:
-        return {}
+        return set()
     commits = table.own_commits_since(min(watermark.table_version for watermark in watermarks.values()))
-    trusted: dict[Partition, datetime] = {}
+    trusted: set[Partition] = set()
     for partition, watermark in watermarks.items():
         commit = commits.get(watermark.table_version, {})
         later = [commits[version] for version in commits if version > watermark.table_version]
@@ -141,8 +159,20 @@ def _trusted(
             and not any(_may_undo(commit, partition, watermark) for commit in later)
             and _digest(tags, partition[1]) == watermark.tags_digest
         ):
-            trusted[partition] = watermark.instant
+            trusted.add(partition)
     return trusted
+
+
+def _progress(watermark: Watermark, gaps: Sequence[Window]) -> Progress:
+    """How far a partition was read, and from when on it is to be read again for tags that did not fail any more.
+
+    The gap of a tag that still fails reaches to the watermark: it makes no sense to read the other tags again for it.
+    """
+    read_again_from = None
+    if watermark.unread_since is not None:
+        readable = [gap.start for gap in gaps if gap.end < watermark.instant or not watermark.failing]
+        read_again_from = min(readable, default=None) if gaps else watermark.unread_since
+    return Progress(watermark=watermark.instant, unread_since=watermark.unread_since, read_again_from=read_again_from)
 
 
 def _may_undo(commit: Mapping[str, Any], partition: Partition, watermark: Watermark) -> bool:

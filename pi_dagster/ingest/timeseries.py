@@ -15,9 +15,10 @@ from itertools import chain
 
 import pyarrow as pa
 
-from pi_dagster.ingest.errors import IngestError
+from pi_dagster.ingest.errors import IngestError, TagsFailedError
 from pi_dagster.ingest.report import EventDifference, Traffic, WindowReport
 from pi_dagster.ingest.rows import TableRows
+from pi_dagster.ingest.tag_errors import UnreadTags
 from pi_dagster.ingest.tags import PartitionTags, TagList
 from pi_dagster.ingest.window import Window
 from pi_dagster.lake import Lake, NewRows, PartitionWindow, TimeseriesTable, WindowCommit
@@ -75,7 +76,7 @@ def loads_in_turn(
     waiting = deque(partitions)
     begun, traffic = time.monotonic(), source.traffic
     while waiting:
-        planned: deque[_Plan] = deque()
+        planned: deque[Plan] = deque()
         for reading in source.read_in_turn(_windows(planner, waiting, planned)):
             yield PartitionLoad(site, source, lake, planned.popleft(), reading, run_id, begun, traffic)
             begun, traffic = time.monotonic(), source.traffic
@@ -108,23 +109,21 @@ class PartitionLoad:
         site: Site,
         source: PIWebAPISource,
         lake: Lake,
-        plan: _Plan,
+        plan: Plan,
         reading: RecordedReading | None,
         run_id: str,
         begun: float,
         traffic_before: TrafficCount,
     ) -> None:
+        self._site = site
         self._source = source
         self._lake = lake
         self._plan = plan
         self._reading = reading
         self._commit_info = {"site": site.name, "run_id": run_id}
-        self._rows = TableRows(
-            site,
-            plan.tags,
-            partition=f"{plan.tag_group} on {plan.day}",
-            ingestion_timestamp=datetime.now(timezone.utc),
-        )
+        self._rows = TableRows(plan.tags, ingestion_timestamp=datetime.now(timezone.utc))
+        self._unread = UnreadTags()
+        self._keep_tags = set(plan.tags.gone)
         self._changes: EventChanges | None = None
         self._begun, self._traffic_before = begun, traffic_before
         self._ended, self._traffic_after = begun, traffic_before
@@ -137,7 +136,7 @@ class PartitionLoad:
     def run(self) -> WindowReport:
         """Read to the end and replace the partition's window in one commit.
 
-        Tags that the server no longer lists keep the rows they have.
+        Tags that the server no longer has keep the rows that they have.
 
         Raises:
             PointsMissingError: pi_points has not been loaded yet.
@@ -166,7 +165,7 @@ class PartitionLoad:
         return NewRows(
             window=PartitionWindow(plan.day, plan.tag_group, plan.window.start, plan.window.end),
             batches=self._batches(),
-            keep_tags=self._rows.keep_tags,
+            keep_tags=self._keep_tags,
             again_from=plan.again_from,
         )
 
@@ -176,24 +175,33 @@ class PartitionLoad:
 
     def report(self, commit: WindowCommit) -> WindowReport:
         """What was loaded, once it is committed."""
-        plan, rows = self._plan, self._rows
-        summary = rows.summary
-        is_complete = plan.window.end == Window.of_day(plan.day).end and not rows.failed_tags
-        watermark = plan.complete_until if rows.failed_tags else max(plan.window.end, plan.complete_until)
+        plan, unread = self._plan, self._unread
+        summary = self._rows.summary
+        watermark = max(plan.window.end, plan.progress.watermark)
+        unread_since = plan.progress.unread_since
+        if unread_since is not None and plan.window.start <= unread_since:
+            unread_since = None
+        if unread.failed:
+            unread_since = min(plan.window.start, unread_since or plan.window.start)
+        is_complete = plan.window.end == Window.of_day(plan.day).end and unread_since is None
+        gone = {tag.tag_webid for tag in unread.gone}
         server_now = plan.server_now + timedelta(seconds=time.monotonic() - plan.planned_at)
         return WindowReport(
             partition_date=plan.day.isoformat(),
             tag_group=plan.tag_group,
             window=plan.window,
             watermark=watermark,
+            unread_since=unread_since,
             complete=is_complete,
             settled=is_complete and plan.settles,
             lag_seconds=(server_now - watermark).total_seconds(),
             rows=commit.rows,
             tags=len(plan.tags.streams),
-            tags_digest=plan.tags.digest,
+            tags_digest=plan.tags.without(gone).digest,
             tags_with_events=len(summary.tags),
-            failed_tags=tuple(rows.failed_tags),
+            failed_tags=unread.failed,
+            gone_tags=unread.gone,
+            found_again=tuple(sorted(plan.tags.asked_again - {tag.tag_webid for tag in unread.failed} - gone)),
             rows_by_type=summary.by_type,
             rows_by_system_state=dict(summary.by_system_state.most_common()),
             bad_rows=summary.flagged["bad"],
@@ -202,7 +210,7 @@ class PartitionLoad:
             annotated_rows=summary.flagged["annotated"],
             first_event=summary.first_event,
             last_event=summary.last_event,
-            difference=None if self._changes is None else EventDifference.of(self._changes, rows.names),
+            difference=None if self._changes is None else EventDifference.of(self._changes, self._rows.names),
             traffic=Traffic.between(self._traffic_before, self._traffic_after),
             seconds=self._ended - self._begun,
             table_version=commit.version,
@@ -217,27 +225,54 @@ class PartitionLoad:
         plan = self._plan
         if plan.trouble is not None:
             raise plan.trouble
-        assert self._reading is not None
-        rows = self._rows.batches(self._reading)
+        rows = self._rows_read()
         if plan.window == Window.of_day(plan.day):
             old = TimeseriesTable.open(self._lake).sorted_rows(partition_date=plan.day, tag_group=plan.tag_group)
             if (first := next(old, None)) is not None:
                 self._changes = EventChanges()
                 old = chain([first], old)
-                rows = comparing(old, rows, kept_tags=self._rows.keep_tags, changes=self._changes)
+                rows = comparing(old, rows, kept_tags=self._keep_tags, changes=self._changes)
         yield from rows
+
+    def _rows_read(self) -> Iterator[pa.RecordBatch]:
+        """The rows, and at their end what is to become of the tags that failed, as then all of them are known."""
+        plan = self._plan
+        assert self._reading is not None
+        yield from self._rows.batches(self._reading)
+        failures = self._reading.failures
+        self._unread = UnreadTags.of(failures, self._rows.names, has_point=self._source.has_point)
+        if self._unread.failed and self._site.on_tag_error == "fail":
+            partition = f"{plan.tag_group} on {plan.day}"
+            raise TagsFailedError(partition, self._unread.failed, window=plan.window, gone_tags=self._unread.gone)
+        self._keep_tags.update(failures)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Plan:
+class Progress:
+    """How far a partition has been read."""
+
+    watermark: datetime
+    """Up to where it is complete, but for the tags that could not be read."""
+    unread_since: datetime | None = None
+    """From when on some tag may lack events."""
+    read_again_from: datetime | None = None
+    """From when on such a tag lacks events that can be read again."""
+
+    def next_start(self, overlap: timedelta) -> datetime:
+        """Where the next reading begins."""
+        return min(self.watermark - overlap, self.read_again_from or self.watermark)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
     """What one partition's load is to read, or why that cannot be said."""
 
     day: date
     tag_group: str
     window: Window
     tags: PartitionTags
-    complete_until: datetime
-    """The partition's watermark before the load."""
+    progress: Progress
+    """How far the partition had been read before the load."""
     again_from: datetime | None = None
     """Where the next load is expected to begin, when the day is not over."""
     settles: bool = False
@@ -256,8 +291,8 @@ class Planner:
         source: the server to ask for its clock: once, and again for a day that was not over then.
         tags: the tags of the partitions.
         server_now: the server's clock, where all windows are to end by the same.
-        watermarks: up to where partitions are complete; they are read from there on, less the overlap. Others are
-            read from the day's start.
+        progress: how far partitions have been read; they are read from there on, less the overlap. Others are read
+            from the day's start.
     """
 
     def __init__(
@@ -267,17 +302,17 @@ class Planner:
         tags: TagList,
         *,
         server_now: datetime | None = None,
-        watermarks: Mapping[Partition, datetime] | None = None,
+        progress: Mapping[Partition, Progress] | None = None,
     ) -> None:
         self._site = site
         self._source = source
         self._tags = tags
-        self._watermarks = watermarks or {}
+        self._progress = progress or {}
         self._asks_again = server_now is None
         self._server_now = server_now
         self._asked_at = time.monotonic()
 
-    def plan(self, partition: Partition) -> _Plan:
+    def plan(self, partition: Partition) -> Plan:
         """What to read of a partition.
 
         Raises:
@@ -290,33 +325,33 @@ class Planner:
         whole_day = Window.of_day(day)
         now = self._clock(whole_day)
         overlap = timedelta(minutes=self._site.tail_overlap_minutes)
-        watermark = self._watermarks.get(partition, whole_day.start)
+        progress = self._progress.get(partition, Progress(watermark=whole_day.start))
         # A whole second, as the log has instants in milliseconds: so a file that ends or begins there is seen to.
         until = (now - timedelta(seconds=self._site.lag_seconds)).replace(microsecond=0)
         window = whole_day.until(until)
-        window = Window(min(window.end, max(window.start, watermark - overlap)), window.end)
-        return _Plan(
+        window = Window(min(window.end, max(window.start, progress.next_start(overlap))), window.end)
+        return Plan(
             day=day,
             tag_group=tag_group,
             window=window,
             tags=tags,
-            complete_until=watermark,
+            progress=progress,
             again_from=None if window.end == whole_day.end else window.end - overlap,
             settles=window == whole_day and now >= whole_day.end + timedelta(hours=self._site.settle_hours),
             server_now=now,
             planned_at=self._asked_at,
         )
 
-    def not_planned(self, partition: Partition, trouble: Exception) -> _Plan:
+    def not_planned(self, partition: Partition, trouble: Exception) -> Plan:
         """What stands for a partition that cannot be planned."""
         day, tag_group = partition
         window = Window.of_day(day)
-        return _Plan(
+        return Plan(
             day=day,
             tag_group=tag_group,
             window=window,
             tags=PartitionTags((), {}, frozenset()),
-            complete_until=window.start,
+            progress=Progress(watermark=window.start),
             server_now=window.start,
             planned_at=0.0,
             trouble=trouble,
@@ -330,7 +365,7 @@ class Planner:
         return self._server_now
 
 
-def _windows(planner: Planner, waiting: deque[Partition], planned: deque[_Plan]) -> Iterator[ReadWindow]:
+def _windows(planner: Planner, waiting: deque[Partition], planned: deque[Plan]) -> Iterator[ReadWindow]:
     """What to read for each partition, moved from `waiting` to `planned` when it is asked for.
 
     Ends after the first partition that nothing can be read for, which its load then tells in its turn: what comes

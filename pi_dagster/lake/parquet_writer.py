@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from types import MappingProxyType, TracebackType
 from typing import Any
 
@@ -316,6 +316,6 @@ def _may_be_a_bound(value: Any) -> bool:
 def _delta_bound(value: Any, *, round_up: bool = False) -> Any:
     """A bound as JSON; instants are widened to whole milliseconds, as finer ones are cut by other readers."""
     if not isinstance(value, datetime):
-        return value
+        return value.isoformat() if isinstance(value, date) else value
     instant = value + timedelta(microseconds=999) if round_up else value
     return instant.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"

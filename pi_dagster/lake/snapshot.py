@@ -117,7 +117,7 @@ class NextSnapshot:
         return commit_change(
             self._staging,
             snapshot=self._table.snapshot,
-            plan=lambda snapshot: FileChange(add=files, remove=_remove_all(snapshot), facts={}),
+            plan=lambda snapshot: FileChange(add=files, remove=remove_all(snapshot), facts={}),
             commit_info=commit_info,
         )
 
@@ -127,7 +127,8 @@ class NextSnapshot:
             self._staging.discard(self._writer.finish())
 
 
-def _remove_all(snapshot: DeltaTable) -> list[RemoveAction]:
+def remove_all(snapshot: DeltaTable) -> list[RemoveAction]:
+    """The entries of a commit that take all files out of an unpartitioned table."""
     now = int(time.time() * 1000)
     return [
         RemoveAction(action["path"], True, now, action["size_bytes"], {})

@@ -96,6 +96,7 @@ class LakeTable:
         partition_date: date | None = None,
         tag_group: str | None = None,
         where: pc.Expression | None = None,
+        snapshot: DeltaTable | None = None,
     ) -> pa.Table:
         """Rows of the newest version, for checks and samples; the whole answer is held in memory.
 
@@ -104,11 +105,12 @@ class LakeTable:
             partition_date: only this day.
             tag_group: only this partition's tags.
             where: a further condition on columns.
+            snapshot: the version to read, where it is not to be the newest.
 
         Raises:
             LakeAccessError: the storage failed.
         """
-        table = self.snapshot()
+        table = snapshot or self.snapshot()
         with self.lake.explaining(f"reading the Delta table {self.uri}"):
             rows = table.to_pyarrow_dataset(schema=self.definition.schema)
             # Without threads: pyarrow's scan threads call into delta-rs, and a process that ends while they

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from types import TracebackType
 
-from pi_dagster.piwebapi import objects
+from pi_dagster.piwebapi import missing, objects
 from pi_dagster.piwebapi.recorded import ReadWindow, RecordedReader, RecordedReading, StreamRef
 from pi_dagster.piwebapi.retrying import RetryPolicy
 from pi_dagster.piwebapi.summaries import EventCounter, ServerCounts
@@ -67,6 +67,10 @@ class PIWebAPISource:
         """All tags of the site's Data Archive that this login may see, or those that match a `*` and `?` pattern."""
         page_size = min(objects.POINTS_PAGE, self._settings.max_items_per_call)
         return objects.list_points(self._transport, self.data_server(), name_filter, page_size=page_size)
+
+    def has_point(self, web_id: str) -> bool:
+        """Whether the server shows this login the tag with that WebID."""
+        return missing.has_point(self._transport, web_id)
 
     def read(self, streams: Sequence[StreamRef], start: datetime, end: datetime) -> RecordedReading:
         """The recorded values of `streams` over `[start, end)`; see RecordedReading."""
