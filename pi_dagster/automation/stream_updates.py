@@ -16,7 +16,7 @@ import dagster as dg
 
 from pi_dagster.assets.failures import errors_told_plainly
 from pi_dagster.automation.partitions import partition_key, split_partition_key
-from pi_dagster.automation.reload import Reload, partitions_of_run, plan_reload
+from pi_dagster.automation.reload import RUNS_A_TICK, Reload, partitions_of_run, plan_reload
 from pi_dagster.automation.schedules import LOAD_TAG
 from pi_dagster.automation.updates_cursor import MarkerMemory, UpdatesCursor
 from pi_dagster.ingest.stream_updates import Followed, Following, follow
@@ -147,7 +147,9 @@ def _plan(
         if partition[0] >= now.date() or loaded_at[partition] < newest[partition].create_timestamp.timestamp()
     }
     wanted = (changed & loaded_at.keys()) | still_failed
-    reload = plan_reload(instance, site, timeseries.key, wanted - resting, why=WHY, job_name=job_name)
+    reload = plan_reload(
+        instance, site, timeseries.key, wanted - resting, why=WHY, job_name=job_name, at_most=RUNS_A_TICK
+    )
     return Reload(
         requests=reload.requests,
         asked=reload.asked,
