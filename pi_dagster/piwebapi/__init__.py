@@ -1,7 +1,7 @@
 """The PI Web API client: bytes to Arrow.
 
 Two faces: `PIWebAPISource.read` for the recorded values of many streams over a window, and the lists of objects.
-It sends GET and `POST /batch` of GETs, and refuses to send anything else.
+It sends GET, `POST /batch` of GETs and the registration for Stream Updates, and refuses to send anything else.
 """
 
 from pi_dagster.piwebapi.errors import PermanentError, PIWebAPIError, TransientError
