@@ -150,7 +150,7 @@ class Schedule:
         return Round(
             minutes=chance.choice([7, 10, 15, 20, 30]) if chance.random() < 0.95 else chance.randint(120, 400),
             changes=[self._change() for _ in range(chance.randint(0, 12))],
-            trouble=self._trouble() if chance.random() < 0.35 else None,
+            trouble=self._trouble() if chance.random() < 0.2 else None,
             skew_seconds=chance.choice([0, 0, 0, 30, -30]),
             backfill=Backfill(chance.randint(0, DAYS_BEFORE), chance.randint(1, 3)) if chance.random() < 0.3 else None,
             power_cut=chance.random() < 0.015,
@@ -162,11 +162,11 @@ class Schedule:
         chance = self._moments
         kind, seconds = chance.choice(
             [
-                ("start", chance.uniform(0, 0.6)),
-                ("start", chance.uniform(0, 2)),
+                ("start", chance.uniform(0, 1.5)),
                 ("request", chance.uniform(0, 0.3)),
-                ("file", chance.uniform(0, 0.02)),
-                ("commit", chance.uniform(0, 0.02)),
+                ("file", chance.uniform(0, 0.03)),
+                ("commit", chance.uniform(0, 0.005)),
+                ("commit", chance.uniform(0, 0.1)),
             ]
         )
         return Moment(kind, seconds) if chance.random() < 0.8 else None

@@ -126,8 +126,7 @@ class Staging(TableFolder):
         for path in paths:
             if path in self._unfinished:
                 # Closed first: a file that is closed after it was deleted comes back.
-                with suppress(*STORAGE_ERRORS):
-                    self._unfinished.pop(path).close()
+                self._unfinished.pop(path).abandon()
             # A stray file is invisible to readers, and vacuum removes it; the first error matters more.
             with suppress(*STORAGE_ERRORS):
                 self.filesystem.delete_file(path)
@@ -244,6 +243,13 @@ class _OpenFile:
             partition_values=partition_values,
             statistics=_delta_statistics(metadata, without_bounds=self._columns_with_nan),
         )
+
+    def abandon(self) -> None:
+        """Close it, whatever is in it; one whose closing failed, as on a full disk, is closed already."""
+        for part in (self._writer, self._stream):
+            if not self._stream.closed:
+                with suppress(*STORAGE_ERRORS):
+                    part.close()
 
 
 def read_row_groups(
