@@ -27,8 +27,15 @@ Key = tuple[str, int, int]
 """WebID, microseconds since 1970, event ordinal."""
 
 
-def sorted_rows(folder: TableFolder, files: Sequence[LiveFile]) -> Iterator[pa.RecordBatch]:
-    """All rows of `files` as TIMESERIES_FILE_SCHEMA; memory does not grow with their number.
+def sorted_rows(
+    folder: TableFolder, files: Sequence[LiveFile], *, schema: pa.Schema = TIMESERIES_FILE_SCHEMA
+) -> Iterator[pa.RecordBatch]:
+    """All rows of `files`; memory does not grow with their number.
+
+    Args:
+        folder: of the table.
+        files: some of its files.
+        schema: the columns to read, of TIMESERIES_FILE_SCHEMA; the key must be among them.
 
     Raises:
         LakeAccessError: the storage failed.
@@ -36,7 +43,7 @@ def sorted_rows(folder: TableFolder, files: Sequence[LiveFile]) -> Iterator[pa.R
     rows_at_a_time = min(READ_ROWS, max(_FEWEST_ROWS_OF_A_FILE, _ROWS_OF_ALL_FILES // max(1, len(files))))
     with ExitStack() as stack:
         parquets = [stack.enter_context(opened(folder, file.path)) for file in files]
-        runs = [SortedRun(_batches(folder, parquet, rows_at_a_time)) for parquet in parquets]
+        runs = [SortedRun(_batches(folder, parquet, schema, rows_at_a_time)) for parquet in parquets]
         while runs := [run for run in runs if run.has_rows()]:
             until = min(run.last for run in runs)
             yield from _in_order([run.take(until) for run in runs])
@@ -96,7 +103,7 @@ def _keys(rows: pa.RecordBatch) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.i
     return rows.column("tag_webid").indices.to_numpy(), instants.to_numpy(), rows.column("event_ordinal").to_numpy()
 
 
-def _batches(folder: TableFolder, parquet: pq.ParquetFile, rows: int) -> Iterator[pa.RecordBatch]:
+def _batches(folder: TableFolder, parquet: pq.ParquetFile, schema: pa.Schema, rows: int) -> Iterator[pa.RecordBatch]:
     with folder.lake.explaining(f"reading a file of {folder.table_uri}"):
         for group in range(parquet.num_row_groups):
-            yield from read_row_groups(parquet, group, TIMESERIES_FILE_SCHEMA, rows=rows)
+            yield from read_row_groups(parquet, group, schema, rows=rows)

@@ -20,7 +20,7 @@ from pi_dagster.lake.location import TableFolder
 from pi_dagster.lake.parquet_writer import Staging
 from pi_dagster.lake.partition_window import PartitionWindow
 from pi_dagster.lake.replacement import NewRows, Replacement, WindowCommit
-from pi_dagster.lake.schemas import PI_TIMESERIES
+from pi_dagster.lake.schemas import PI_TIMESERIES, TIMESERIES_FILE_SCHEMA
 from pi_dagster.lake.sorted_rows import sorted_rows
 from pi_dagster.lake.table import LakeTable
 
@@ -128,17 +128,25 @@ class TimeseriesTable(LakeTable):
             )
         return {window: replacement.result(version) for window, replacement in replacements.items()}
 
-    def sorted_rows(self, *, partition_date: date, tag_group: str) -> Iterator[pa.RecordBatch]:
-        """The partition's rows in the newest version as TIMESERIES_FILE_SCHEMA, by tag, then time.
+    def sorted_rows(
+        self, *, partition_date: date, tag_group: str, columns: Sequence[str] = TIMESERIES_FILE_SCHEMA.names
+    ) -> Iterator[pa.RecordBatch]:
+        """The partition's rows in the newest version, by tag, then time.
 
         Memory does not grow with their number.
+
+        Args:
+            partition_date: UTC day of the partition.
+            tag_group: tag group of the partition.
+            columns: of TIMESERIES_FILE_SCHEMA; `tag_webid`, `timestamp` and `event_ordinal` must be among them.
 
         Raises:
             LakeAccessError: the storage failed.
         """
         partition = partition_date, tag_group
         files = live_files(self.snapshot(), {partition}).get(partition, ())
-        yield from sorted_rows(TableFolder(self.lake, self.definition.name), files)
+        schema = pa.schema([field for field in TIMESERIES_FILE_SCHEMA if field.name in columns])
+        yield from sorted_rows(TableFolder(self.lake, self.definition.name), files, schema=schema)
 
     def own_commits_since(self, version: int) -> Mapping[int, Mapping[str, Any]]:
         """The commits from `version` to the newest, back to the first one that others may have changed rows with.

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pi_dagster.quality.findings import Findings, stretches
-from pi_dagster.quality.tag_rows import Booleans, Integers, Numbers, TagRows
+from pi_dagster.quality.tag_rows import Booleans, GoodNumbers, Integers, Numbers, TagRows
 from pi_dagster.quality_rules import (
     AnyRule,
     CounterRule,
@@ -44,17 +44,6 @@ class Day:
     end_us: int
 
 
-@dataclass(frozen=True)
-class _Numbers:
-    """The good numbers of the tags that a rule is about."""
-
-    tag: Integers
-    instant: Integers
-    value: Numbers
-    follows: Booleans
-    """Whether the row before is of the same tag."""
-
-
 def judge(rule: AnyRule, rows: TagRows, wanted: Booleans, facts: Sequence[TagFacts], day: Day) -> Findings:
     """The findings of a rule that looks at each tag by itself.
 
@@ -80,34 +69,26 @@ def silent_all_day(day: Day, tags: Sequence[int]) -> Findings:
     )
 
 
-def _numbers(rows: TagRows, wanted: Booleans) -> _Numbers:
-    chosen = np.flatnonzero(rows.is_good_number & wanted[rows.tag])
-    tag = rows.tag[chosen]
-    follows = np.zeros(len(tag), bool)
-    follows[1:] = tag[1:] == tag[:-1]
-    return _Numbers(tag, rows.instant[chosen], rows.value[chosen], follows)
-
-
 def _by_tag(values: Sequence[float | None], default: float) -> Numbers:
     return np.array([default if value is None else value for value in values], np.float64)
 
 
 def _range(rule: RangeRule, rows: TagRows, wanted: Booleans, facts: Sequence[TagFacts], day: Day) -> Findings:
-    numbers = _numbers(rows, wanted)
+    numbers = rows.good_numbers.of_tags(wanted)
     if rule.low is None and rule.high is None:
         tops = [None if fact.zero is None or fact.span is None else fact.zero + fact.span for fact in facts]
         low = _by_tag([fact.zero for fact in facts], -np.inf)[numbers.tag]
         high = _by_tag(tops, np.inf)[numbers.tag]
     else:
-        low = np.full(len(numbers.tag), -np.inf if rule.low is None else rule.low)
-        high = np.full(len(numbers.tag), np.inf if rule.high is None else rule.high)
+        low = np.array(-np.inf if rule.low is None else rule.low)
+        high = np.array(np.inf if rule.high is None else rule.high)
     excess = np.maximum(low - numbers.value, numbers.value - high)
     return stretches(numbers.tag, numbers.instant, excess > 0, worst=numbers.value, excess=excess)
 
 
 def _rate(rule: RateRule, rows: TagRows, wanted: Booleans, facts: Sequence[TagFacts], day: Day) -> Findings:
-    numbers = _numbers(rows, wanted)
-    change = np.diff(numbers.value, prepend=0.0)
+    numbers = rows.good_numbers.of_tags(wanted)
+    change = numbers.change
     minutes = np.diff(numbers.instant, prepend=0) / MINUTE_US
     # Events of one instant have no rate; the next one is judged against the last of them.
     has_rate = numbers.follows & (minutes > 0)
@@ -116,10 +97,10 @@ def _rate(rule: RateRule, rows: TagRows, wanted: Booleans, facts: Sequence[TagFa
 
 
 def _stuck(rule: StuckRule, rows: TagRows, wanted: Booleans, facts: Sequence[TagFacts], day: Day) -> Findings:
-    numbers = _numbers(rows, wanted)
+    numbers = rows.good_numbers.of_tags(wanted)
     if not len(numbers.tag):
         return stretches(numbers.tag, numbers.instant, numbers.follows, worst=numbers.value)
-    stays = numbers.follows & (np.abs(np.diff(numbers.value, prepend=0.0)) <= rule.tolerance)
+    stays = numbers.follows & (np.abs(numbers.change) <= rule.tolerance)
     starts = np.flatnonzero(~stays)
     ends = np.append(starts[1:], len(stays)) - 1
     too_long = numbers.instant[ends] - numbers.instant[starts] > rule.longest_minutes * MINUTE_US
@@ -151,50 +132,45 @@ def _gap(rule: GapRule, rows: TagRows, wanted: Booleans, facts: Sequence[TagFact
 
 
 def _spike(rule: SpikeRule, rows: TagRows, wanted: Booleans, facts: Sequence[TagFacts], day: Day) -> Findings:
-    numbers = _numbers(rows, wanted)
+    numbers = rows.good_numbers.of_tags(wanted)
     count = len(numbers.tag)
+    change = np.abs(numbers.change)
+    least = rule.threshold * _usual_change(numbers, change, len(rows.web_ids))
+    # A spike begins with a change that is as high as itself.
+    starts = np.flatnonzero(numbers.follows & (change > least[numbers.tag]) & (least[numbers.tag] > 0))
     height = np.zeros(count)
     for width in range(1, rule.longest_events + 1):
-        last = count - width - 1
-        if last < 1:
-            break
-        # Rows i to i+width-1 against i-1 and i+width.
-        low_side = np.minimum.reduce([numbers.value[1 + k : 1 + k + last] for k in range(width)])
-        high_side = np.maximum.reduce([numbers.value[1 + k : 1 + k + last] for k in range(width)])
-        left, right = numbers.value[:last], numbers.value[width + 1 : width + 1 + last]
-        above = low_side - np.maximum(left, right)
-        below = np.minimum(left, right) - high_side
-        found = np.where(
-            numbers.tag[:last] == numbers.tag[width + 1 : width + 1 + last], np.maximum(np.maximum(above, below), 0), 0
-        )
-        for k in range(width):
-            inside = height[1 + k : 1 + k + last]
-            np.maximum(inside, found, out=inside)
-    usual = _usual_change(numbers, len(rows.web_ids))[numbers.tag]
-    is_fault = (usual > 0) & (height > rule.threshold * usual)
-    return stretches(numbers.tag, numbers.instant, is_fault, worst=numbers.value, excess=height)
+        at = starts[starts + width < count]
+        at = at[numbers.tag[at] == numbers.tag[at + width]]
+        inside = numbers.value[at[:, None] + np.arange(width)]
+        before, after = numbers.value[at - 1], numbers.value[at + width]
+        above = inside.min(axis=1) - np.maximum(before, after)
+        below = np.minimum(before, after) - inside.max(axis=1)
+        found = np.maximum(above, below)
+        is_high = found > least[numbers.tag[at]]
+        for offset in range(width):
+            np.maximum.at(height, at[is_high] + offset, found[is_high])
+    return stretches(numbers.tag, numbers.instant, height > 0, worst=numbers.value, excess=height)
 
 
-def _usual_change(numbers: _Numbers, tags: int) -> Numbers:
+def _usual_change(numbers: GoodNumbers, change: Numbers, tags: int) -> Numbers:
     """How much each tag usually changes from one number to the next, as a standard deviation."""
-    changes = np.abs(np.diff(numbers.value, prepend=0.0))[numbers.follows]
-    bounds = np.searchsorted(numbers.tag[numbers.follows], np.arange(tags + 1))
+    bounds = np.searchsorted(numbers.tag, np.arange(tags + 1))
     usual = np.zeros(tags)
     for tag, (start, end) in enumerate(pairwise(bounds)):
-        if end > start:
-            of_tag = changes[start:end]
+        if end > start + 1:
+            of_tag = change[start + 1 : end]
             # Where most values repeat the one before, the median is zero and the mean takes its place.
             usual[tag] = _MAD_TO_DEVIATION * np.median(of_tag) or _MEAN_TO_DEVIATION * of_tag.mean()
     return usual
 
 
 def _counter(rule: CounterRule, rows: TagRows, wanted: Booleans, facts: Sequence[TagFacts], day: Day) -> Findings:
-    numbers = _numbers(rows, wanted)
-    change = np.diff(numbers.value, prepend=0.0)
-    falls = numbers.follows & (change < 0)
+    numbers = rows.good_numbers.of_tags(wanted)
+    falls = numbers.follows & (numbers.change < 0)
     if rule.resets_below is not None:
         falls &= numbers.value >= rule.resets_below
-    return stretches(numbers.tag, numbers.instant, falls, worst=change)
+    return stretches(numbers.tag, numbers.instant, falls, worst=numbers.change)
 
 
 def _states(rule: StatesRule, rows: TagRows, wanted: Booleans, facts: Sequence[TagFacts], day: Day) -> Findings:

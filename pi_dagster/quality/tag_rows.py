@@ -14,9 +14,52 @@ import pyarrow.compute as pc
 CHUNK_ROWS = 1_000_000
 """Rows that are judged at once, if no tag has more; they take about 150 bytes each."""
 
+COLUMNS = (
+    "tag_webid",
+    "timestamp",
+    "event_ordinal",
+    "value",
+    "value_string",
+    "quality_good",
+    "is_system_state",
+    "units",
+)
+"""The columns of pi_timeseries that rules look at, and its key."""
+
 Booleans = npt.NDArray[np.bool_]
 Integers = npt.NDArray[np.int64]
 Numbers = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class GoodNumbers:
+    """The good numbers of some tags, by tag, then time; all columns have the same length."""
+
+    tag: Integers
+    """Position of the tag."""
+    instant: Integers
+    """Microseconds since 1970."""
+    value: Numbers
+
+    @cached_property
+    def follows(self) -> Booleans:
+        """Whether the number before is of the same tag."""
+        follows = np.zeros(len(self.tag), bool)
+        np.equal(self.tag[1:], self.tag[:-1], out=follows[1:])
+        return follows
+
+    @cached_property
+    def change(self) -> Numbers:
+        """By how much a number differs from the one before; means nothing unless it `follows`."""
+        return np.diff(self.value, prepend=0.0)
+
+    def at(self, rows: npt.NDArray[np.intp]) -> GoodNumbers:
+        """Some of them."""
+        return GoodNumbers(self.tag[rows], self.instant[rows], self.value[rows])
+
+    def of_tags(self, wanted: Booleans) -> GoodNumbers:
+        """Those of some tags."""
+        return self if wanted.all() else self.at(np.flatnonzero(wanted[self.tag]))
 
 
 @dataclass(frozen=True)
@@ -24,7 +67,7 @@ class TagRows:
     """Rows of some tags, by tag, then time.
 
     Args:
-        table: as TIMESERIES_FILE_SCHEMA.
+        table: with the columns `COLUMNS`.
         web_ids: of the tags, in the order of their rows.
         starts: where the rows of each tag begin.
     """
@@ -49,9 +92,11 @@ class TagRows:
         return np.asarray(self._column("value").to_numpy(zero_copy_only=False))
 
     @cached_property
-    def is_good_number(self) -> Booleans:
-        """Whether a row holds a number that PI does not call bad."""
-        return ~np.isnan(self.value) & self.flag("quality_good")
+    def good_numbers(self) -> GoodNumbers:
+        """The rows that hold a number which PI does not call bad."""
+        is_good_number = ~np.isnan(self.value) & self.flag("quality_good")
+        everything = GoodNumbers(self.tag, self.instant, self.value)
+        return everything if is_good_number.all() else everything.at(np.flatnonzero(is_good_number))
 
     def flag(self, column: str) -> Booleans:
         """A column of truth values; null counts as false."""
