@@ -34,14 +34,12 @@ LOCAL_SPARK = {
 def spark() -> Iterator[SparkSession]:
     """The one session of all Spark tests: a JVM takes a quarter of a minute to start."""
     pytest.importorskip("pyspark", reason="the extra `spark` is not installed")
-    from pi_dagster.spark.session import JavaMissingError, open_session
+    from pi_dagster.spark.session import SparkStartError, open_session
 
     try:
         session = open_session("local[2]", LOCAL_SPARK)
-    except JavaMissingError as error:
+    except SparkStartError as error:
         pytest.skip(str(error))
-    except Exception as error:
-        pytest.skip(f"Spark does not start; are Delta's jars to be had from Maven Central? {error}")
     yield session
     session.stop()
 

@@ -26,7 +26,7 @@ from pi_dagster.automation.partitions import (
 )
 from pi_dagster.automation.schedules import DAYS_BEHIND_TAG, STOPPED_TAG, TAIL_TAG
 from pi_dagster.ingest.tail import load_tail
-from pi_dagster.ingest.timeseries import Outcome, Partition, partitions_in_turn, run_in_turn
+from pi_dagster.ingest.timeseries import Outcome, Partition, PartitionLoad, partitions_in_turn, run_in_turn
 from pi_dagster.lake import Lake
 from pi_dagster.lake.schemas import PI_TIMESERIES
 from pi_dagster.piwebapi import PIWebAPISource
@@ -125,6 +125,7 @@ def build_pi_timeseries(
             if not isinstance(failed[-1].error, PARTITION_ERRORS):
                 context.instance.add_run_tags(context.run.run_id, {STOPPED_TAG: failed[-1].key})
             raise partitions_failure(failed, not_tried=not_tried, loaded=len(loaded)) from failed[-1].error
+
     return pi_timeseries
 
 
@@ -132,8 +133,27 @@ def _days_of(
     site: Site, context: dg.AssetExecutionContext, source: PIWebAPISource, lake: Lake, partitions: Sequence[Partition]
 ) -> Iterator[Outcome]:
     """Whole days, each with a commit of its own."""
-    loads = partitions_in_turn(site, source, lake, partitions, run_id=context.run.run_id)
+    if site.engine == "spark":
+        loads = _loads_in_spark(site, context, source, lake, partitions)
+    else:
+        loads = partitions_in_turn(site, source, lake, partitions, run_id=context.run.run_id)
     return run_in_turn(loads, goes_on_after=PARTITION_ERRORS)
+
+
+def _loads_in_spark(
+    site: Site, context: dg.AssetExecutionContext, source: PIWebAPISource, lake: Lake, partitions: Sequence[Partition]
+) -> Iterator[PartitionLoad]:
+    # Every run would pay for importing Spark at the top, and it is an extra.
+    try:
+        from pi_dagster.spark.engine import partitions_in_spark
+        from pi_dagster.spark.session import open_session
+    except ModuleNotFoundError as error:
+        raise dg.Failure(
+            f"The site says `engine: spark`, and {error.name} is not installed: install pi-dagster[spark], or set "
+            "`engine: local`."
+        ) from None
+    session = open_session(site.spark.master, site.spark.settings)
+    return partitions_in_spark(site, source, lake, session, partitions, run_id=context.run.run_id)
 
 
 def _tail_of(

