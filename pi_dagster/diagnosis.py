@@ -35,6 +35,7 @@ from pi_dagster.piwebapi.asset_framework import find_asset_server, list_database
 from pi_dagster.piwebapi.connection import dangers
 from pi_dagster.piwebapi.errors import BrokenAnswerError, ServerTroubleError
 from pi_dagster.piwebapi.retrying import RetryPolicy
+from pi_dagster.piwebapi.rights import rights_beyond_reading, tags_that_everybody_may_change
 from pi_dagster.site import ServerSettings, Site, TagGroup
 from pi_dagster.tag_survey import TagSurvey
 
@@ -285,7 +286,14 @@ def _read_values(source: PIWebAPISource, points: list[objects.Point], diagnosis:
     facts = diagnosis.server
     if facts.server_time is None:
         return
-    for point in points[:: max(1, len(points) // _TAGS_READ)][:_TAGS_READ]:
+    looked_at = points[:: max(1, len(points) // _TAGS_READ)][:_TAGS_READ]
+    if open_to_all := tags_that_everybody_may_change(source.transport, looked_at):
+        diagnosis.notes.append(
+            f"Everybody who can log in to the Data Archive may change tags, this login too: of {len(looked_at)} that "
+            f"were looked at {', '.join(open_to_all)}. Take the right to write from PIWorld in their point and data "
+            "security."
+        )
+    for point in looked_at:
         reading = source.read([StreamRef(point.web_id, point.name)], facts.server_time - _READ_BACK, facts.server_time)
         facts.events_read += sum(events.num_rows for events in reading)
         facts.tags_read += not reading.failures
@@ -306,6 +314,14 @@ def _look_at_assets(site: Site, source: PIWebAPISource, diagnosis: Diagnosis) ->
     diagnosis.server.asset_server = server.name
     databases = list_databases(source.transport, server, site.asset_framework.databases)
     diagnosis.server.asset_databases = [database.name for database in databases]
+    if diagnosis.server.user is None:
+        return
+    for database in databases:
+        if rights := rights_beyond_reading(source.transport, database, diagnosis.server.user):
+            diagnosis.notes.append(
+                f"This login may do more in the AF database {database.name} than read: {', '.join(rights)}. pi_dagster "
+                "never writes to PI; give it a login that may only read, so that nobody who gets hold of it can."
+            )
 
 
 def _look_at_lake(site: Site, diagnosis: Diagnosis) -> None:

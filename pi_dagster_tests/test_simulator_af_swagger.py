@@ -15,6 +15,7 @@ from pi_dagster.simulator import (
     af_attribute_routes,
     af_database_routes,
     af_element_routes,
+    af_security,
     enumerations,
     streams,
     streamsets,
@@ -38,7 +39,13 @@ __all__ = ["swagger"]
 ALSO = [route for route in (*enumerations.ROUTES, *streams.ROUTES, *streamsets.ROUTES) if "{webId}" in route.template]
 CASES = [
     pytest.param(route, id=name_of(route))
-    for route in (*af_database_routes.ROUTES, *af_element_routes.ROUTES, *af_attribute_routes.ROUTES, *ALSO)
+    for route in (
+        *af_database_routes.ROUTES,
+        *af_element_routes.ROUTES,
+        *af_attribute_routes.ROUTES,
+        *af_security.ROUTES,
+        *ALSO,
+    )
 ]
 
 DATABASE = r"\\AFSIM\Plant"

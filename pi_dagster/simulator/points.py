@@ -78,6 +78,7 @@ class Point:
     display_digits: int = -5
     point_source: str = "SIM"
     created: datetime = field(default=datetime(2020, 1, 1, tzinfo=timezone.utc))
+    security: str = "piadmin: A(r,w) | piadmins: A(r,w) | PIWorld: A(r)"
 
     @property
     def attributes(self) -> Mapping[str, str | int | float]:
@@ -91,6 +92,7 @@ class Point:
             "compmin": 0,
             "compressing": 0,
             "creationdate": created,
+            "datasecurity": self.security,
             "descriptor": self.descriptor,
             "digitalset": self.digital_set_name,
             "displaydigits": self.display_digits,
@@ -106,6 +108,7 @@ class Point:
             "pointsource": self.point_source,
             "pointtype": self.point_type,
             "ptclassname": self.point_class,
+            "ptsecurity": self.security,
             "scan": 1,
             "shutdown": 1,
             "span": self.span,

@@ -160,7 +160,7 @@ class WebApi:
         if raw_path[: len(BASE_PATH)].lower() != BASE_PATH or (inside and inside[0] != "/"):
             return None, Answer(404, b"", {})
         headers = {name.lower(): value for name, value in request.headers.items()}
-        base_url = f"{request.url.scheme}://{headers.get('host', 'localhost')}{BASE_PATH}"
+        base_url = settings.links_to or f"{request.url.scheme}://{headers.get('host', 'localhost')}{BASE_PATH}"
         client = request.client.host if request.client else ""
         call = Call(request.method, inside[1:].removesuffix("/"), query_text, base_url, headers, b"", client)
         name = "(no route)"

@@ -43,6 +43,8 @@ class SimulatorSettings:
         keep_alive_seconds: how long an idle connection stays open.
         af_cache_seconds: how old a user's AF cache may be before changes of the asset model are seen without
             `Cache-Control: no-cache`.
+        af_rights: what every account may do in AF; `Admin` is all.
+        links_to: base URL that links name instead of the one that was asked, as behind a reverse proxy.
         stream_updates: whether Stream Updates are there; `absent` as on servers before 2018 SP1, `empty` as on those
             that answer a registration with nothing.
 
@@ -97,6 +99,8 @@ class SimulatorSettings:
     prints_annotated: bool = True
     keep_alive_seconds: int = 120
     af_cache_seconds: float = 0.0
+    af_rights: tuple[str, ...] = ("Read", "ReadData")
+    links_to: str | None = None
     stream_updates: Literal["on", "absent", "empty"] = "on"
 
     csrf_status: Literal[400, 403] = 400
