@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import AwareDatetime, Field, ValidationError, field_validator, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from pi_dagster.settings_model import SettingsModel
-from pi_dagster.site import LakeSettings, ServerSettings, Site
+from pi_dagster.site import ServerSettings, Site
 
 TableName = Literal["timeseries", "points"]
 
@@ -28,8 +27,10 @@ class OptionError(ValueError):
     """An option of the data source that is missing, unknown or wrong."""
 
 
-class ReadOptions(SettingsModel):
+class ReadOptions(BaseModel):
     """What is to be read, from which server, in how many tasks."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     table: TableName = Field(default="timeseries", description="`timeseries` or `points`.")
     site: Site | None = Field(
@@ -103,11 +104,6 @@ class ReadOptions(SettingsModel):
                 f"the site has no partition {self.tag_group!r}; it has {', '.join(self.site.partition_names()[:20])}"
             )
         return self
-
-    @property
-    def lake(self) -> LakeSettings | None:
-        """Where pi_points is; None without a site."""
-        return self.site.lake if self.site else None
 
     @classmethod
     def of(cls, options: Mapping[str, str]) -> ReadOptions:
