@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from pi_dagster.factory import build_pi_definitions
 from pi_dagster.ingest.errors import TagsFailedError
 from pi_dagster.ingest.points import refresh_points
 from pi_dagster.ingest.report import WindowReport
@@ -145,6 +147,19 @@ def test_a_tag_that_cannot_be_read_fails_its_partition_or_keeps_its_old_rows(
     assert [tag.tag_name for tag in report.failed_tags] == ["Int32.BUSY"]
     assert not report.complete
     assert_equals_archive(table(site).to_arrow(), truth_but(running, busy.name, old))
+
+
+def test_dagster_materializes_a_partition_with_the_engine_of_the_site(
+    spark: SparkSession, running: RunningSimulator, site: Site
+) -> None:
+    job = build_pi_definitions(site).get_repository_def().get_job("load_pi_timeseries")
+    with dg.instance_for_test() as instance:
+        result = job.execute_in_process(partition_key=f"{DAY.date()}|all", instance=instance)
+    assert result.success
+    newest = table(site).own_commits_since(table(site).version)[table(site).version]
+    assert "Apache-Spark" in newest["engineInfo"]
+    assert newest["run_id"] == result.run_id
+    assert_equals_archive(table(site).to_arrow(), expected(running))
 
 
 def truth_but(running: RunningSimulator, name: str, old: pa.Table) -> pa.Table:
