@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -25,6 +25,7 @@ class SensorDaemon:
     instance: dg.DagsterInstance
     workspace: Any
     sensor: Any
+    load_definitions: Callable[[], Any]
     now: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
 
     def runs_of_tick(self) -> Sequence[dg.DagsterRun]:
@@ -58,7 +59,7 @@ class SensorDaemon:
 
     def restart(self) -> None:
         """Load the definitions anew, as a code server that was restarted."""
-        self.workspace.reload_workspace()
+        self.workspace = self.load_definitions()
 
 
 Daemon = TypeVar("Daemon", bound=SensorDaemon)
@@ -89,12 +90,15 @@ def sensor_daemon(kind: type[Daemon], sensor_name: str, folder: Path) -> Iterato
     ReconstructableJob.get_definition.cache_clear()
     ReconstructableJob.get_repository_definition.cache_clear()
     home = folder / "dagster"
-    home.mkdir()
-    with (
-        instance_for_test(overrides=in_this_process, temp_dir=str(home)) as instance,
-        WorkspaceProcessContext(instance, target) as workspace,
-    ):
+    home.mkdir(exist_ok=True)
+    with instance_for_test(overrides=in_this_process, temp_dir=str(home)) as instance, ExitStack() as code_servers:
+
+        def load_definitions() -> Any:
+            code_servers.close()
+            return code_servers.enter_context(WorkspaceProcessContext(instance, target))
+
+        workspace = load_definitions()
         (location,) = workspace.create_request_context().code_locations
         sensor = location.get_repository("__repository__").get_sensor(sensor_name)
         instance.start_sensor(sensor)
-        yield kind(instance, workspace, sensor)
+        yield kind(instance, workspace, sensor, load_definitions)
