@@ -18,6 +18,7 @@ NAMES = (
     "commits",
     "tail",
     "reconcile",
+    "quality",
     "assets",
     "event_frames",
     "orchestration",
