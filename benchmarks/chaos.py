@@ -296,7 +296,7 @@ class Dagster:
         settings["run_coordinator"] = {
             "module": "dagster.core.run_coordinator",
             "class": "QueuedRunCoordinator",
-            "config": {"dequeue_interval_seconds": 1},
+            "config": {"dequeue_interval_seconds": 1, "dequeue_use_threads": True, "dequeue_num_workers": 4},
         }
         settings["run_monitoring"] |= {"poll_interval_seconds": 2, "start_timeout_seconds": 20}
         (self.home / RUNS).mkdir(parents=True)
