@@ -39,7 +39,10 @@ def _rights(
         **{f"Can{right}": right in granted or "Admin" in granted for right in _RIGHTS},
         "HasAdmin": "Admin" in granted,
         "Rights": list(granted),
-        "Links": {"Owner": call.link("assetdatabases", owner)},
+        "Links": {
+            "Self": call.link("assetdatabases", owner, "security"),
+            "Owner": call.link("assetdatabases", owner),
+        },
     }
 
 

@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from pi_dagster.simulator.auth import Admission, LoginMethod, NotAdmittedError
 
-TOKEN_PATH = "/identitymanager/connect/token"
+TOKEN_PATH = "/identitymanager/connect/token"  # noqa: S105 - where tokens are issued
 
 
 class TokenIssuer:

@@ -63,7 +63,7 @@ class _Discovery(msgspec.Struct):
 
 class _Grant(msgspec.Struct):
     access_token: str
-    token_type: str = "Bearer"
+    token_type: str = "Bearer"  # noqa: S105 - a kind of token, not one
     expires_in: float | None = None
 
 
