@@ -71,7 +71,7 @@ class BearerAuthentication(Authentication, AuthBase):
         else:
             token = self._token_of_file(Path(self._login.token_file or ""))
         if token != self._last:
-            remember_secret(token)
+            remember_secret(token, is_passing=True)
             self._last = token
         return token
 

@@ -22,7 +22,7 @@ from requests.auth import AuthBase
 from pi_dagster.piwebapi.auth.authentication import Authentication
 from pi_dagster.piwebapi.auth.kerberos_errors import KerberosFailure, error_told, not_installed
 from pi_dagster.piwebapi.auth.server_clock import clock_ahead_of_ours
-from pi_dagster.piwebapi.errors import LoginRefusedError
+from pi_dagster.piwebapi.errors import ConnectionFailedError, LoginRefusedError
 from pi_dagster.site import KerberosLogin
 
 try:
@@ -33,6 +33,12 @@ except (ImportError, OSError) as error:
 _SPNEGO = gssapi.OID.from_int_seq("1.3.6.1.5.5.2")
 _ALLOWED_SKEW = timedelta(minutes=5)
 """What domains allow unless they are told otherwise."""
+
+
+class _Context(gssapi.SecurityContext):  # type: ignore[misc]  # gssapi has no types for mypy
+    """A context of which a failed step raises at once, not at the next look at it."""
+
+    __DEFER_STEP_ERRORS__ = False
 
 
 class KerberosAuthentication(Authentication, AuthBase):
@@ -70,10 +76,7 @@ class KerberosAuthentication(Authentication, AuthBase):
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         """Put a ticket's proof into the request, and look at the server's proof in the answer."""
         with self._lock:
-            try:
-                context, token = self._begun(_SPNEGO)
-            except gssapi.exceptions.GSSError as error:
-                raise self._told(self._plainer(error)) from None
+            context, token = self._begun()
         request.headers["Authorization"] = f"Negotiate {base64.b64encode(token).decode()}"
 
         def proven(response: requests.Response, **how: Any) -> requests.Response:
@@ -102,56 +105,67 @@ class KerberosAuthentication(Authentication, AuthBase):
             "AuthenticationMethods, and the account be allowed to log in there."
         )
 
-    def _begun(self, mechanism: Any) -> tuple[Any, bytes]:
+    def _begun(self) -> tuple[_Context, bytes]:
         """A security context and its first token.
 
         Raises:
-            GSSError: there is no ticket.
+            LoginRefusedError: there is no ticket; says why.
+            ConnectionFailedError: no domain controller answers.
         """
+        try:
+            # Kerberos first and alone: SPNEGO would try a wrong key twice, and tell failures without their cause.
+            kerberos = self._credentials(gssapi.MechType.kerberos)
+            negotiate = self._credentials(_SPNEGO)
+            try:
+                return self._stepped(negotiate, _SPNEGO)
+            except gssapi.exceptions.GSSError:
+                self._stepped(kerberos, gssapi.MechType.kerberos)
+                raise
+        except gssapi.exceptions.GSSError as error:
+            raise self._told(error) from None
+
+    def _credentials(self, mechanism: Any) -> Any:
         principal = self._login.principal
-        credentials = gssapi.Credentials(
+        return gssapi.Credentials(
             name=gssapi.Name(principal, gssapi.NameType.kerberos_principal) if principal else None,
             usage="initiate",
+            mechs=[mechanism],
             store=self._store or None,
         )
-        flags = [gssapi.RequirementFlag.mutual_authentication, gssapi.RequirementFlag.out_of_sequence_detection]
-        context = gssapi.SecurityContext(
+
+    def _stepped(self, credentials: Any, mechanism: Any) -> tuple[_Context, bytes]:
+        context = _Context(
             name=gssapi.Name(f"HTTP@{self._host}", gssapi.NameType.hostbased_service),
             creds=credentials,
             mech=mechanism,
-            flags=flags,
+            flags=[gssapi.RequirementFlag.mutual_authentication],
             usage="initiate",
         )
         return context, context.step()
 
-    def _plainer(self, error: Any) -> Any:
-        """The same error as Kerberos itself puts it: SPNEGO, around it, has other numbers."""
-        try:
-            self._begun(gssapi.MechType.kerberos)
-        except gssapi.exceptions.GSSError as plainer:
-            return plainer
-        return error
-
-    def _check_proof(self, context: Any, response: requests.Response) -> None:
-        """Look at what the server says of itself, or of what is wrong with our token.
+    def _check_proof(self, context: _Context, response: requests.Response) -> None:
+        """See whether an answer that would be used comes from the service that the ticket is for.
 
         Raises:
-            LoginRefusedError: our ticket is refused and it says why, or it proves nothing and has to.
+            LoginRefusedError: the proof is wrong, or there is none and the site wants one.
         """
-        token = _token_in(response)
+        if not response.ok:
+            return
         try:
-            if token and not context.complete:
+            token = _token_in(response)
+            if token:
                 context.step(token)
-        except gssapi.exceptions.GSSError as error:
-            raise self._told(error) from None
-        if response.ok and self._login.mutual_authentication and not context.complete:
+            is_proven = context.complete
+        except gssapi.exceptions.GSSError:
+            is_proven = False
+        if not is_proven and (token or self._login.mutual_authentication):
             raise LoginRefusedError(
                 f"{self._url} did not prove that it is HTTP/{self._host}, so its answer is not used. Where a proxy "
                 "on the way removes the proof (the header WWW-Authenticate) and https is used, set "
                 "`server.login.mutual_authentication: false`."
             )
 
-    def _told(self, error: Any) -> Exception:
+    def _told(self, error: Any) -> LoginRefusedError | ConnectionFailedError:
         is_expired = isinstance(error, gssapi.exceptions.ExpiredCredentialsError)
         text = error.get_all_statuses(error.min_code, False)[0].strip("\x00")
         failure = KerberosFailure.EXPIRED if is_expired else KerberosFailure.of_code(error.min_code)

@@ -25,7 +25,6 @@ class KerberosFailure(Enum):
     WRONG_KEY = (24, 31)
     EXPIRED = (32,)
     CLOCK = (33, 37, 148)
-    OTHER_ACCOUNT = (35, 41, 44, 45)
     NO_TICKETS = (141, 181, 195)
     NO_REALM = (154,)
     KDC_UNREACHABLE = (156,)
@@ -108,10 +107,6 @@ def _remedy(failure: KerberosFailure, login: KerberosLogin, host: str) -> str:
         KerberosFailure.CLOCK: (
             "The clocks of this machine, of the domain controller and of the server must agree within five minutes: "
             "set them right (`timedatectl` or `chronyc tracking` shows this machine's)."
-        ),
-        KerberosFailure.OTHER_ACCOUNT: (
-            f"The ticket for HTTP/{host} is for another account than the one that PI Web API runs as: `setspn -Q "
-            f"HTTP/{host}` tells whose it is. Or {host} is not this server's name: set `server.login.service_host`."
         ),
         KerberosFailure.NO_REALM: (
             "This machine does not know the domain controllers of that realm: name them, or the realm, in "

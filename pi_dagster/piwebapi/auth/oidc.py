@@ -172,7 +172,7 @@ class OidcAuthentication(Authentication, AuthBase):
             raise LoginRefusedError(f"{endpoint} issued a token of the type {grant.token_type}; only Bearer is known.")
         if not _TOKEN_LETTERS.fullmatch(grant.access_token):
             raise BrokenAnswerError(f"{endpoint} issued a token that cannot be sent: it is empty or holds odd letters.")
-        remember_secret(grant.access_token)
+        remember_secret(grant.access_token, is_passing=True)
         life = _LIFE_IF_NOT_TOLD_SECONDS if grant.expires_in is None else max(0.0, grant.expires_in)
         renewed_after = max(life - _RENEWED_BEFORE_SECONDS, life * _RENEWED_AT_LEAST_AT)
         return _Token(grant.access_token, asked + renewed_after, asked + life)
