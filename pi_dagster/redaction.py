@@ -11,6 +11,7 @@ import html
 import json
 import re
 import threading
+from collections import deque
 from urllib.parse import quote, quote_plus
 
 MASK = "***"
@@ -23,8 +24,11 @@ _SECRET_NAME = re.compile(
     re.IGNORECASE,
 )
 
+_MOST_PASSING = 16
+
 _lock = threading.Lock()
 _secrets: set[str] = set()
+_passing: deque[str] = deque(maxlen=_MOST_PASSING)
 _pattern: re.Pattern[str] | None = None
 
 
@@ -33,18 +37,22 @@ def is_secret_name(option: str) -> bool:
     return _SECRET_NAME.search(option) is not None
 
 
-def remember_secret(secret: str) -> None:
+def remember_secret(secret: str, *, is_passing: bool = False) -> None:
     """Keep `secret` out of every text that is redacted from now on, in the forms that it is sent in too.
 
     Args:
         secret: left alone when it is shorter than SHORTEST_SECRET.
+        is_passing: it is renewed every few minutes, as tokens are, so that only the last few are remembered.
     """
     global _pattern
     with _lock:
-        if len(secret) < SHORTEST_SECRET or secret in _secrets:
+        if len(secret) < SHORTEST_SECRET or secret in _secrets or secret in _passing:
             return
-        _secrets.add(secret)
-        forms = {form for known in _secrets for form in forms_of(known)}
+        if is_passing:
+            _passing.append(secret)
+        else:
+            _secrets.add(secret)
+        forms = {form for known in (*_secrets, *_passing) for form in forms_of(known)}
         _pattern = re.compile("|".join(re.escape(form) for form in sorted(forms, key=len, reverse=True)))
 
 

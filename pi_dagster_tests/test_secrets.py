@@ -185,6 +185,14 @@ def test_a_secret_is_masked_in_every_form(before: str) -> None:
         assert not Traces({"": masked.encode()}).holding(secret)
 
 
+def test_of_tokens_only_the_last_are_remembered() -> None:
+    """A backfill of a week fetches thousands, and each error message is compared with all that is remembered."""
+    remember_secret("lasting-secret")
+    for number in range(1000):
+        remember_secret(f"token-{number:04d}", is_passing=True)
+    assert redacted("token-0000 token-0999 lasting-secret") == "token-0000 *** ***"
+
+
 def test_a_text_without_secrets_stays_as_it_is() -> None:
     remember_secret("a secret that is nowhere")
     assert redacted("The tag BLR01.FLOW is well.") == "The tag BLR01.FLOW is well."

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import dagster as dg
 import pytest
 import trustme
 from cryptography.hazmat.primitives.serialization import (
@@ -26,6 +27,7 @@ from pi_dagster.piwebapi.connection import dangers
 from pi_dagster.piwebapi.errors import CertificateError
 from pi_dagster.piwebapi.retrying import RetryPolicy
 from pi_dagster.piwebapi.transport import Transport
+from pi_dagster.resources import PIServerResource
 from pi_dagster.simulator import RunningSimulator, Simulator
 from pi_dagster.simulator.archive import Archive
 from pi_dagster.simulator.generator import GeneratedBase
@@ -276,3 +278,19 @@ def test_a_proxys_login_of_the_environment_shows_in_no_error(monkeypatch: pytest
         transport.get("x", [], bytes)
     assert "s3cret-of-proxy" not in str(caught.value)
     assert caught.value.__suppress_context__
+
+
+def test_a_run_warns_of_a_certificate_that_is_not_verified(simulator: RunningSimulator) -> None:
+    @dg.op(required_resource_keys={"pi"})
+    def ask_server(context) -> None:  # type: ignore[no-untyped-def]
+        with context.resources.pi.open() as source:
+            source.server_time()
+
+    @dg.job(resource_defs={"pi": PIServerResource.from_settings(ServerSettings(url=simulator.url, verify=False))})
+    def ask_once() -> None:
+        ask_server()
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        run = ask_once.execute_in_process(instance=instance)
+        told = [entry.user_message for entry in instance.all_logs(run.run_id)]
+    assert any("`server.verify: false`" in message for message in told)
