@@ -24,7 +24,9 @@ import requests
 import typer
 import yaml
 
-from benchmarks.chaos import DAY, GROUPS, LAUNCH_BACKFILL, ROOT, TIMESERIES, Chaos, Plant, wait_until
+from benchmarks.chaos import Chaos
+from benchmarks.chaos_dagster import LAUNCH_BACKFILL, ROOT, TIMESERIES, wait_until
+from benchmarks.chaos_plant import DAY, GROUPS, Plant
 from pi_dagster.automation.partitions import partition_key
 from pi_dagster.ingest.points import refresh_points
 from pi_dagster.ingest.source import open_source
