@@ -24,10 +24,6 @@ def test_a_block_is_part_of_a_valid_site(block: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("kind", KINDS, ids=[kind.__name__ for kind in KINDS])
 def test_every_setting_of_a_kind_is_shown(kind: Any) -> None:
-    shown = {
-        name
-        for block in BLOCKS
-        if block["login"]["kind"] == kind.model_fields["kind"].default
-        for name in block["login"]
-    }
+    name = kind.model_fields["kind"].default
+    shown = {setting for block in BLOCKS if block["login"]["kind"] == name for setting in block["login"]}
     assert shown == set(kind.model_fields)
