@@ -149,6 +149,16 @@ def test_a_tag_that_cannot_be_read_fails_its_partition_or_keeps_its_old_rows(
     assert_equals_archive(table(site).to_arrow(), truth_but(running, busy.name, old))
 
 
+def test_a_tag_that_fails_only_when_lost_rows_are_read_again_fails_the_job(spark: SparkSession) -> None:
+    from pi_dagster.spark.engine import rows_to_commit
+
+    told = '{"failed":[{"tag_webid":"B","tag_name":"b","error":"away"}],"gone":[],"traffic":{}}'
+    read = spark.createDataFrame([("A", None), ("B", None), (None, told)], "tag_webid string, reading_report string")
+    assert [row.tag_webid for row in rows_to_commit(read, keep_tags={"B"}).collect()] == ["A"]
+    with pytest.raises(Exception, match="could not be read when they were read again"):
+        rows_to_commit(read, keep_tags=set()).collect()
+
+
 def test_dagster_materializes_a_partition_with_the_engine_of_the_site(
     spark: SparkSession, running: RunningSimulator, site: Site
 ) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
@@ -19,7 +19,7 @@ import msgspec
 import pyarrow as pa
 from pyspark import StorageLevel
 from pyspark.errors import PySparkException
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own custom
 
 from pi_dagster.ingest.errors import IngestError, TagsFailedError
@@ -95,8 +95,7 @@ class SparkPartitionLoad(PartitionLoad):
         read = self._read().persist(StorageLevel.DISK_ONLY)
         try:
             self._take_reports(read)
-            rows = read.where(F.col(READING_REPORT).isNull()).drop(READING_REPORT)
-            rows = rows.where(~F.col("tag_webid").isin(sorted(self._keep_tags))) if self._keep_tags else rows
+            rows = rows_to_commit(read, keep_tags=self._keep_tags)
             count = self._summarize(rows)
             self._compare(table, rows)
             commit = self._commit(table, rows, count)
@@ -234,6 +233,31 @@ class SparkPartitionLoad(PartitionLoad):
             live_files=len(live),
             partition_rows=None if None in live_rows else sum(rows for rows in live_rows if rows is not None),
         )
+
+
+def rows_to_commit(read: DataFrame, *, keep_tags: Collection[str]) -> DataFrame:
+    """The rows of the table among those that tasks gave.
+
+    Spark reads once more what it loses with an executor. What fails only then must not be missed in silence, so the
+    job fails on it.
+
+    Args:
+        read: with the column `reading_report`.
+        keep_tags: WebIDs of tags whose old rows stay; theirs are left out.
+    """
+    kept = sorted(keep_tags)
+    report = F.col(READING_REPORT)
+    unread = F.concat(*(_web_ids(report, name) for name in ("failed", "gone")))
+    is_row = (
+        F.when(report.isNull(), ~F.col("tag_webid").isin(kept))
+        .when(F.forall(unread, lambda web_id: web_id.isin(kept)), F.lit(False))
+        .otherwise(F.raise_error(F.concat(F.lit("tags could not be read when they were read again: "), report)))
+    )
+    return read.where(is_row).drop(READING_REPORT)
+
+
+def _web_ids(report: Column, name: str) -> Column:
+    return F.from_json(F.get_json_object(report, f"$.{name}"), "array<struct<tag_webid: string>>")["tag_webid"]
 
 
 def _sample(rows: DataFrame) -> pa.Table:
