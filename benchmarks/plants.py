@@ -75,6 +75,11 @@ def mixed(tags: int, duration: timedelta) -> MakeBase:
     return partial(_mixed_base, tags, duration)
 
 
+def steady(tags: int, period: int) -> MakeBase:
+    """An event of each tag every `period` seconds of DAY, held in memory."""
+    return partial(_steady_base, tags, period)
+
+
 @dataclass(frozen=True, kw_only=True)
 class AssetModel:
     """The AF side of a plant.
@@ -136,6 +141,16 @@ def _serve(parent: Connection, clock: Any, make_base: MakeBase, assets: AssetMod
         parent.send(running.url)
         with suppress(EOFError):
             parent.recv()
+
+
+def _steady_base(tags: int, period: int, now: Callable[[], Ticks]) -> ArchiveBase:
+    random = np.random.default_rng(1)
+    instants = to_ticks(MIDNIGHT) + np.arange(0, 86_400, period, dtype=np.int64) * TICKS_PER_SECOND
+    points = [Point(id=number, name=f"STD{number:06d}.PV", engineering_units="bar") for number in range(1, tags + 1)]
+    return MemoryBase(
+        points,
+        {point.id: Events.of("Float32", instants, random.standard_normal(len(instants))) for point in points},
+    )
 
 
 def _mixed_base(tags: int, duration: timedelta, now: Callable[[], Ticks]) -> ArchiveBase:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from statistics import mean
@@ -23,13 +22,12 @@ from deltalake import DeltaTable
 from benchmarks.loads import list_tags
 from benchmarks.machine import this_machine
 from benchmarks.measuring import own_process
-from benchmarks.plants import EVERY_20_SECONDS, LAG, MIDNIGHT, generated, plant
+from benchmarks.plants import LAG, MIDNIGHT, plant, steady
 from benchmarks.report import as_json, markdown, print_machine, print_section, wide_screen, write, write_markdown
 from benchmarks.results import Figure, Row, Section, Table, at_most
 from benchmarks.tail import INTERVAL, TAGS_A_PARTITION, TailRun, Watermarks, run_tail, tail_site
 from pi_dagster.lake import Lake
 from pi_dagster.lake.schemas import PI_TIMESERIES
-from pi_dagster.simulator.plant import Sampling
 
 RUNS_OF_A_DAY = timedelta(days=1) // INTERVAL
 RUNS_OF_AN_HOUR = timedelta(hours=1) // INTERVAL
@@ -68,9 +66,8 @@ def measure(
     *, tags: int, period: int, runs: int, on_run: Callable[[int, TailRun], None] = lambda number, run: None
 ) -> tuple[list[TailRun], int]:
     """The runs from midnight on, and the bytes of the files that the day has after them."""
-    mix = replace(EVERY_20_SECONDS, samplings=((Sampling(period=period, block=4 * period), 1.0),))
     with (
-        plant(generated(tags, mix), now=MIDNIGHT) as simulator,
+        plant(steady(tags, period), now=MIDNIGHT) as simulator,
         tempfile.TemporaryDirectory() as folder,
         own_process() as call,
     ):
@@ -144,7 +141,7 @@ def report(runs: Sequence[TailRun], *, day_bytes: int, tags: int, period: int) -
         ],
         notes=[
             f"A partition holds {TAGS_A_PARTITION:,} tags at most. Each run reads five new minutes and the ten before.",
-            "The simulator makes up its answers on the same cores, so the time of a run is its too.",
+            "The simulator encodes its answers on the same cores, so the time of a run is its too; CPU is the client's",
         ],
         facts={"runs": len(runs), "tags": tags, "period": period},
     )

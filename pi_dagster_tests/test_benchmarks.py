@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from benchmarks import catalogue, sustained
+from benchmarks import catalogue, sustained, tail_day
 from benchmarks.__main__ import app
 from benchmarks.machine import this_machine
 from benchmarks.plot import draw, draw_runs
@@ -81,3 +81,9 @@ def test_an_unknown_benchmark_is_refused_with_the_names_of_those_there_are() -> 
     result = CliRunner().invoke(app, ["--only", "decoding"])
     assert result.exit_code == 2
     assert "there is no decoding" in result.output
+
+
+def test_a_day_of_the_tail_is_run_from_midnight_on() -> None:
+    runs, day_bytes = tail_day.measure(tags=20, period=300, runs=3)
+    assert [run.rows for run in runs] == [20, 40, 60]
+    assert tail_day.report(runs, day_bytes=day_bytes, tags=20, period=300).rows
