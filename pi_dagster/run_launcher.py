@@ -16,6 +16,9 @@ from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, Wor
 from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult
 from dagster._serdes import deserialize_value
 
+_SECONDS_TO_ANSWER = 15
+"""Run monitoring asks for one run after the other."""
+
 
 class WatchingRunLauncher(DefaultRunLauncher):
     """Dagster's default launcher, with which run monitoring also finds runs that nobody watches any more.
@@ -36,7 +39,9 @@ class WatchingRunLauncher(DefaultRunLauncher):
         if code_server is None:
             return CheckRunHealthResult(WorkerStatus.UNKNOWN, "it is not known which code server launched the run")
         try:
-            answer = code_server.can_cancel_execution(CanCancelExecutionRequest(run_id=run.run_id))
+            answer = code_server.can_cancel_execution(
+                CanCancelExecutionRequest(run_id=run.run_id), timeout=_SECONDS_TO_ANSWER
+            )
         except DagsterUserCodeUnreachableError as error:
             cause = error.__cause__
             if isinstance(cause, grpc.RpcError) and cause.code() is grpc.StatusCode.UNAVAILABLE:
