@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import dagster as dg
 
 from pi_dagster.assets.archive import build_pi_archive
@@ -9,12 +11,15 @@ from pi_dagster.assets.event_frames import build_pi_event_frames
 from pi_dagster.assets.hierarchy import build_pi_assets
 from pi_dagster.assets.points import build_pi_points
 from pi_dagster.assets.quality import build_pi_quality_findings
+from pi_dagster.assets.reconciliation import build_counts_check
 from pi_dagster.assets.tag_errors import build_pi_tag_errors
 from pi_dagster.assets.timeseries import build_pi_timeseries
 from pi_dagster.automation.assets import build_assets_schedule
 from pi_dagster.automation.event_frames import build_event_frame_sensor, build_event_frames_schedule
 from pi_dagster.automation.maintenance import build_maintenance_job, build_maintenance_schedule
+from pi_dagster.automation.partitions import only_own_checks
 from pi_dagster.automation.quality import build_quality_schedule
+from pi_dagster.automation.reconcile import build_reconcile_sensor
 from pi_dagster.automation.schedules import build_points_schedule, build_timeseries_schedule
 from pi_dagster.automation.stream_updates import build_stream_updates_sensor
 from pi_dagster.lake.schemas import PI_ASSET_ATTRIBUTES, PI_ASSET_HIERARCHY
@@ -35,6 +40,12 @@ def build_pi_definitions(site: Site) -> dg.Definitions:
     points = build_pi_points(site, resources, archive=archive, upstream=[attributes] if pi_assets else [])
     timeseries = build_pi_timeseries(site, resources, archive=archive, points=points)
     prefix = "".join(f"{part}_" for part in site.asset_key_prefix)
+    load_timeseries = dg.define_asset_job(
+        f"{prefix}load_pi_timeseries",
+        selection=only_own_checks(timeseries),
+        executor_def=dg.in_process_executor,
+        description="Reads recorded values for the days and tag groups you choose.",
+    )
     maintenance = build_maintenance_job(site, resources, name=f"{prefix}maintain_lake")
     definitions = dg.Definitions(
         assets=[archive, points, timeseries, build_pi_tag_errors(site, timeseries=timeseries)],
@@ -45,12 +56,7 @@ def build_pi_definitions(site: Site) -> dg.Definitions:
                 executor_def=dg.in_process_executor,
                 description="Reads the list of tags.",
             ),
-            dg.define_asset_job(
-                f"{prefix}load_pi_timeseries",
-                selection=[timeseries],
-                executor_def=dg.in_process_executor,
-                description="Reads recorded values for the days and tag groups you choose.",
-            ),
+            load_timeseries,
             maintenance,
         ],
         schedules=[
@@ -77,11 +83,29 @@ def build_pi_definitions(site: Site) -> dg.Definitions:
         )
         definitions = dg.Definitions.merge(definitions, dg.Definitions(sensors=[sensor]))
     parts = [definitions]
+    if site.reconcile_days:
+        parts.append(_reconciliation(site, resources, timeseries.key, prefix, load_timeseries=load_timeseries))
     if pi_assets:
         parts += [_assets(site, pi_assets, prefix), _event_frames(site, resources, prefix)]
     if site.quality_rules:
         parts.append(_quality(site, resources, timeseries, prefix, upstream=[attributes] if pi_assets else []))
     return dg.Definitions.merge(*parts)
+
+
+def _reconciliation(
+    site: Site, resources: SiteResources, timeseries: dg.AssetKey, prefix: str, *, load_timeseries: Any
+) -> dg.Definitions:
+    check = build_counts_check(site, resources, timeseries)
+    compare = dg.define_asset_job(
+        f"{prefix}compare_counts",
+        selection=dg.AssetSelection.checks(check),
+        executor_def=dg.in_process_executor,
+        description="Compares the server's event counts with the table's, going on where the last run ended.",
+    )
+    sensor = build_reconcile_sensor(
+        site, timeseries, name=f"{prefix}pi_reconcile_sensor", check_job=compare, load_job=load_timeseries
+    )
+    return dg.Definitions(asset_checks=[check], jobs=[compare], sensors=[sensor])
 
 
 def _assets(site: Site, assets: dg.AssetsDefinition, prefix: str) -> dg.Definitions:

@@ -43,6 +43,7 @@ def test_the_names_in_the_ui_do_not_change_by_accident(default_definitions: dg.D
         "load_pi_timeseries",
         "load_pi_event_frames",
         "maintain_lake",
+        "compare_counts",
     }
     assert {
         schedule.name: (schedule.cron_schedule, schedule.execution_timezone, schedule.default_status.value)
@@ -56,7 +57,7 @@ def test_the_names_in_the_ui_do_not_change_by_accident(default_definitions: dg.D
     }
     assert {
         sensor.name: (sensor.minimum_interval_seconds, sensor.default_status.value) for sensor in repository.sensor_defs
-    } == {"pi_event_frame_sensor": (60, "STOPPED")}
+    } == {"pi_event_frame_sensor": (60, "STOPPED"), "pi_reconcile_sensor": (300, "STOPPED")}
     assert set(repository.get_top_level_resources()) == {"pi_server", "lake"}
     assert {graph.get(key).pools.pop() for key in graph.materializable_asset_keys} == {"pi_web_api_127_0_0_1_5450"}
 

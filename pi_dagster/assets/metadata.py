@@ -29,6 +29,7 @@ from pi_dagster.automation.partitions import (
     WATERMARK,
     partition_key,
 )
+from pi_dagster.ingest.reconcile import UncountedTag
 from pi_dagster.ingest.report import (
     AssetsReport,
     FailedFrame,
@@ -48,6 +49,7 @@ from pi_dagster.site import LakeSettings
 Metadata = dict[str, dg.MetadataValue]
 
 _MOST_NAMED = 100
+_MOST_DIFFERENCES_NAMED = 500
 
 
 def table_metadata(table: TableDefinition, lake: LakeSettings) -> Metadata:
@@ -284,6 +286,29 @@ def tag_errors_table(errors: pa.Table) -> dg.MetadataValue:
         for row in errors.slice(0, _MOST_NAMED).to_pylist()
     ]
     return _table(rows, columns=("partition", "tag", "kind", "lacks from", "to", "since", "last tried", "reason"))
+
+
+def differences_table(differences: Iterable[tuple[str, str, int, int, str]]) -> dg.MetadataValue:
+    """Partition, tag, events at the server and in the table, and what is done about it."""
+    rows = [
+        {
+            "partition": partition,
+            "tag": tag,
+            "events at the server": server,
+            "in the table": table,
+            "difference": table - server,
+            "what is done": what,
+        }
+        for partition, tag, server, table, what in differences
+    ]
+    columns = ("partition", "tag", "events at the server", "in the table", "difference", "what is done")
+    return _table(rows[:_MOST_DIFFERENCES_NAMED], columns=columns)
+
+
+def uncounted_tags_table(uncounted: Iterable[UncountedTag]) -> dg.MetadataValue:
+    """The tags whose events the server does not count, and why."""
+    rows = [{"tag group": tag.tag_group, "tag": tag.tag_name, "reason": tag.error} for tag in uncounted]
+    return _table(rows[:_MOST_NAMED], columns=("tag group", "tag", "reason"))
 
 
 def _traffic(traffic: Traffic) -> Metadata:

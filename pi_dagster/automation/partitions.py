@@ -73,6 +73,11 @@ def split_partition_key(key: str) -> tuple[date, str]:
     return date.fromisoformat(day), tag_group
 
 
+def only_own_checks(asset: dg.AssetsDefinition) -> dg.AssetSelection:
+    """An asset with the checks that its own function yields, and none of those that are computed apart from it."""
+    return dg.AssetSelection.assets(asset).without_checks() | dg.AssetSelection.checks(*asset.check_keys)
+
+
 def is_range_run(context: dg.AssetExecutionContext) -> bool:
     """True for a run over a range of partitions, even a range of one; its materializations must be logged by us.
 

@@ -49,12 +49,18 @@ class SiteResources:
             self.lake_key: LakeResource.from_settings(site.lake),
         }
 
-    def server(self, context: dg.AssetExecutionContext | dg.SensorEvaluationContext) -> PIServerResource:
+    def server(
+        self, context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext | dg.SensorEvaluationContext
+    ) -> PIServerResource:
         """The PI server of this run or tick."""
         return cast(PIServerResource, getattr(context.resources, self.server_key))
 
     def lake(
-        self, context: dg.AssetExecutionContext | dg.OpExecutionContext | dg.SensorEvaluationContext
+        self,
+        context: dg.AssetExecutionContext
+        | dg.AssetCheckExecutionContext
+        | dg.OpExecutionContext
+        | dg.SensorEvaluationContext,
     ) -> LakeResource:
         """The lake of this run or tick."""
         return cast(LakeResource, getattr(context.resources, self.lake_key))

@@ -1,0 +1,237 @@
+"""The check of pi_timeseries that compares the server's own event counts with the table's.
+
+A run of it goes on where the last one ended and looks at as many tag groups and days as its requests reach for. Its
+result tells of all that is known to differ, also of what other runs found and nobody has loaded since.
+"""
+
+# Without `from __future__ import annotations`: Dagster wants the annotation of `context` as a class.
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+
+import dagster as dg
+
+from pi_dagster.assets.failures import errors_told_plainly
+from pi_dagster.assets.metadata import Metadata, differences_table, uncounted_tags_table
+from pi_dagster.automation.partitions import partition_key
+from pi_dagster.automation.reconcile import (
+    COUNTS_MATCH,
+    STATE,
+    DifferingPartition,
+    ReconcileState,
+    last_loads,
+)
+from pi_dagster.ingest.errors import NoTagsError
+from pi_dagster.ingest.reconcile import Comparison, CountDifference, Reconciler
+from pi_dagster.ingest.timeseries import Partition
+from pi_dagster.resources import SiteResources
+from pi_dagster.site import Site
+
+DESCRIPTION = """
+As many events in the table as the server counts, tag by tag and day by day, on the last {days} settled days that were
+loaded. A count that differs is looked at event by event, so what the table shows does differ. It is loaded again by
+the sensor. Counts cannot see an edit that keeps the number of events: reading a day once more when it settles does, and
+Stream Updates where the server has them. Where the server does not count bad values, one more or less of those is not
+seen either.
+"""
+
+
+def build_counts_check(site: Site, resources: SiteResources, timeseries: dg.AssetKey) -> dg.AssetChecksDefinition:
+    """The check of a site.
+
+    Args:
+        site: the settings.
+        resources: the server and the lake.
+        timeseries: the key of pi_timeseries.
+    """
+    key = dg.AssetCheckKey(timeseries, COUNTS_MATCH)
+
+    @dg.asset_check(
+        asset=timeseries,
+        name=COUNTS_MATCH,
+        description=DESCRIPTION.format(days=site.reconcile_days),
+        required_resource_keys=resources.keys,
+        pool=resources.pool,
+    )
+    def counts_match_the_archive(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        began = time.time()
+        instance = context.instance
+        state = ReconcileState.last(instance, key)
+        if timeseries in (context.run.asset_selection or ()):
+            # Dagster runs the checks of an asset together with each load by hand.
+            return _result(state, {})
+        with errors_told_plainly(), resources.server(context).open() as source:
+            days = days_to_compare(site, source.server_time())
+            walk = _Walk(site, Reconciler(site, source, resources.lake(context).open()), instance, timeseries)
+            loads = last_loads(instance, timeseries, state.differing)
+            walk.compare(
+                sorted(
+                    partition
+                    for partition, found in state.differing.items()
+                    if partition in loads and loads[partition].at > found.compared_at
+                )
+            )
+            is_new_round = state.next_partition is None
+            next_partition = walk.go_on(days, state.next_partition)
+        differing = _differing(state, walk, began=began, days=days)
+        done = ReconcileState(
+            compared_at=began,
+            round_began=began if is_new_round else state.round_began,
+            next_partition=next_partition,
+            differing=differing,
+        )
+        context.log.info(
+            f"{walk.tag_days:,} counts of {len(walk.compared)} partitions compared in {walk.requests:,} requests; "
+            f"partitions that differ: {len(differing)}."
+        )
+        return _result(done, walk.metadata())
+
+    return counts_match_the_archive
+
+
+def days_to_compare(site: Site, server_now: datetime) -> Sequence[date]:
+    """The last days of the site that are over and had time to settle, the oldest first."""
+    after = (server_now - timedelta(hours=site.settle_hours)).date()
+    first = max(site.start_date, after - timedelta(days=site.reconcile_days))
+    return [first + timedelta(days=number) for number in range((after - first).days)]
+
+
+@dataclass
+class _Walk:
+    """One run's way through the partitions, and what it found on it."""
+
+    site: Site
+    reconciler: Reconciler
+    instance: dg.DagsterInstance
+    timeseries: dg.AssetKey
+    comparisons: list[Comparison] = field(default_factory=list)
+
+    @property
+    def compared(self) -> set[Partition]:
+        """The partitions that were looked at."""
+        return {partition for comparison in self.comparisons for partition in comparison.partitions}
+
+    @property
+    def tag_days(self) -> int:
+        """How many counts were compared."""
+        return sum(comparison.tag_days for comparison in self.comparisons)
+
+    @property
+    def requests(self) -> int:
+        """Sent to the server so far."""
+        return sum(comparison.requests for comparison in self.comparisons)
+
+    def compare(self, partitions: Sequence[Partition]) -> Partition | None:
+        """Compare partitions, tag group by tag group; returns the first one that the requests did not reach for."""
+        by_group: dict[str, list[date]] = {}
+        for day, tag_group in partitions:
+            by_group.setdefault(tag_group, []).append(day)
+        for tag_group, days in by_group.items():
+            loads = last_loads(self.instance, self.timeseries, [(day, tag_group) for day in days])
+            settled = sorted(day for (day, _), load in loads.items() if load.is_settled)
+            left = self.site.reconcile_requests_per_run - self.requests
+            if left <= 0:
+                return min(days), tag_group
+            try:
+                for comparison in self.reconciler.compare(tag_group, settled, requests=left):
+                    self.comparisons.append(comparison)
+                    last_day, _ = comparison.partitions[-1]
+                    if self.requests >= self.site.reconcile_requests_per_run and last_day < settled[-1]:
+                        return last_day + timedelta(days=1), tag_group
+            except NoTagsError:
+                # Its loads fail and say so.
+                continue
+        return None
+
+    def go_on(self, days: Sequence[date], start: Partition | None) -> Partition | None:
+        """Compare what comes from `start` on, or all from the beginning; returns where the next run goes on."""
+        groups = list(self.site.partition_names())
+        first_group, first_day = (groups.index(start[1]), start[0]) if start and start[1] in groups else (0, date.min)
+        return self.compare(
+            [
+                (day, group)
+                for number, group in enumerate(groups)
+                for day in days
+                if number > first_group or (number == first_group and day >= first_day)
+            ]
+        )
+
+    def metadata(self) -> Metadata:
+        """What was looked at, for the check's result."""
+        events = sum(comparison.events for comparison in self.comparisons)
+        uncounted = [tag for comparison in self.comparisons for tag in comparison.uncounted]
+        metadata: Metadata = {
+            "pi/compared_partitions": dg.MetadataValue.int(len(self.compared)),
+            "pi/compared_tag_days": dg.MetadataValue.int(self.tag_days),
+            "pi/counted_events": dg.MetadataValue.int(events),
+            "pi/suspected_tag_days": dg.MetadataValue.int(sum(one.suspects for one in self.comparisons)),
+            "pi/uncounted_tags": dg.MetadataValue.int(len({(tag.tag_group, tag.tag_name) for tag in uncounted})),
+            "load/requests": dg.MetadataValue.int(self.requests),
+        }
+        if uncounted:
+            metadata["pi/uncounted_tags_and_reasons"] = uncounted_tags_table(uncounted)
+        return metadata
+
+
+def _differing(
+    state: ReconcileState, walk: _Walk, *, began: float, days: Sequence[date]
+) -> Mapping[Partition, DifferingPartition]:
+    """What differs now: what was found, and what was known before and not looked at."""
+    found: dict[Partition, list[CountDifference]] = {}
+    for comparison in walk.comparisons:
+        for difference in comparison.differences:
+            for partition in difference.partitions:
+                found.setdefault(partition, []).append(difference)
+    loads = last_loads(walk.instance, walk.timeseries, found)
+    compared = walk.compared
+    return {
+        **{
+            partition: before
+            for partition, before in state.differing.items()
+            if partition not in compared and partition[0] in days and partition[1] in walk.site.partition_names()
+        },
+        **{
+            partition: DifferingPartition.of(
+                differences,
+                compared_at=began,
+                before=state.differing.get(partition),
+                loaded_at=loads[partition].at if partition in loads else None,
+            )
+            for partition, differences in sorted(found.items())
+        },
+    }
+
+
+def _result(state: ReconcileState, metadata: Metadata) -> dg.AssetCheckResult:
+    differing = state.differing
+    # What is loaded again heals by itself.
+    is_lasting = any(found.is_left_alone for found in differing.values())
+    return dg.AssetCheckResult(
+        passed=not differing,
+        severity=dg.AssetCheckSeverity.ERROR if is_lasting else dg.AssetCheckSeverity.WARN,
+        description=_told(differing),
+        metadata={**metadata, "pi/differences": differences_table(_rows(differing)), STATE: state.as_metadata()},
+    )
+
+
+def _rows(differing: Mapping[Partition, DifferingPartition]) -> Iterator[tuple[str, str, int, int, str]]:
+    for partition, found in sorted(differing.items()):
+        what = "differs after a load too; left alone" if found.is_left_alone else "is loaded again"
+        for tag, server, table in found.examples:
+            yield str(partition_key(*partition)), tag, server, table, what
+
+
+def _told(differing: Mapping[Partition, DifferingPartition]) -> str:
+    if not differing:
+        return "The table holds as many events as the server."
+    tags = sum(found.tags for found in differing.values())
+    left_alone = sum(found.is_left_alone for found in differing.values())
+    told = f"{tags:,} tag-days of {len(differing)} partitions differ."
+    if left_alone:
+        told += (
+            f" {left_alone} partitions differ in the same way after they were loaded again, and are not asked for any "
+            "more: look at the runs that loaded them, or load them by hand."
+        )
+    return told
