@@ -5,16 +5,20 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 
 from pi_dagster.piwebapi import objects
-from pi_dagster.piwebapi.errors import LoginRefusedError
+from pi_dagster.piwebapi.errors import AnswerTooLargeError, LoginRefusedError
 from pi_dagster.piwebapi.transport import Transport
 from pi_dagster.simulator import RunningSimulator
 from pi_dagster.simulator.auth_ntlm import NtlmMethod
+from pi_dagster.site import ServerSettings
 from pi_dagster_tests.logged_in_plant import QUICK, ask, ask_at_once, check, checked_user, load_a_day, plant, server
+from pi_dagster_tests.test_piwebapi_transport import Script, answer, serving
 
 LOGIN = {"kind": "ntlm", "username": "PLANT\\svc", "password_env": "PI_TEST_PASSWORD"}
 
@@ -102,6 +106,29 @@ def test_a_server_without_ntlm_is_told_plainly() -> None:
         pytest.raises(LoginRefusedError, match=r"takes no NTLM login.*accepts: Basic\."),
     ):
         ask(server(running, **LOGIN))
+
+
+def test_a_server_that_only_pretends_to_speak_ntlm_gets_no_password() -> None:
+    offer = answer(401, b"", WWW_Authenticate="NTLM")
+    nonsense = answer(401, b"", WWW_Authenticate="NTLM bm9uc2Vuc2U=")
+    script = Script(offer, nonsense)
+    with serving(script) as url, pytest.raises(LoginRefusedError, match="does not speak NTLM as it should"):
+        ask(ServerSettings(url=url, login=LOGIN))
+    assert len(script.requests) == 2
+
+
+def test_a_refusal_without_an_end_is_not_read_to_its_end() -> None:
+    def endless(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(401)
+        request.send_header("WWW-Authenticate", "NTLM")
+        request.send_header("Content-Length", str(1 << 40))
+        request.end_headers()
+        with suppress(OSError):
+            while True:
+                request.wfile.write(bytes(1 << 20))
+
+    with serving(Script(endless)) as url, pytest.raises(AnswerTooLargeError, match="has no end"):
+        ask(ServerSettings(url=url, login=LOGIN))
 
 
 def test_without_its_library_the_error_says_what_to_install(

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import struct
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 from requests.auth import AuthBase
@@ -77,7 +79,7 @@ class _Connection(AuthBase):
             client = spnego.client(
                 self._username,
                 self._password,
-                hostname=response.url.split("/")[2].rpartition("@")[2].partition(":")[0],
+                hostname=urlsplit(response.url).hostname,
                 service="http",
                 protocol="ntlm",
                 options=spnego.NegotiateOptions.use_ntlm,
@@ -87,7 +89,7 @@ class _Connection(AuthBase):
             if challenge.status_code != 401 or not token:
                 return challenge
             return sent_again(challenge, f"{scheme} {_encoded(client.step(token))}", how)
-        except (SpnegoError, ValueError) as error:
+        except (SpnegoError, ValueError, LookupError, struct.error) as error:
             response.close()
             raise LoginRefusedError(
                 f"{response.url.partition('?')[0]} does not speak NTLM as it should, so nobody is logged in ({error})."

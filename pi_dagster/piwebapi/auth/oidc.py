@@ -34,6 +34,7 @@ from pi_dagster.piwebapi.errors import (
     TransientError,
 )
 from pi_dagster.redaction import remember_secret
+from pi_dagster.server_text import printable
 from pi_dagster.site import OidcLogin, ServerSettings, is_loopback, secret_from_environment
 
 Answer = TypeVar("Answer")
@@ -180,6 +181,7 @@ class OidcAuthentication(Authentication, AuthBase):
     def _endpoint(self, session: requests.Session) -> tuple[str, bool]:
         """Where tokens are issued, and whether the secret goes into the form there."""
         if self._login.token_url is not None:
+            self._check_encrypted(self._login.token_url, "`server.login.token_url`")
             return self._login.token_url, False
         url = f"{self._settings.url}/.well-known/openid-configuration"
         status, body = self._answer(session, "GET", url)
@@ -191,15 +193,18 @@ class OidcAuthentication(Authentication, AuthBase):
                 "logins (configuration item AuthenticationMethods); if it does, set `server.login.token_url`."
             )
         discovery = _read(body, _Discovery, url)
-        parts = urlsplit(discovery.token_endpoint)
-        is_safe = parts.scheme == "https" or is_loopback(parts.hostname or "") or self._settings.allow_plain_http
-        if parts.scheme not in ("http", "https") or not is_safe:
-            raise LoginRefusedError(
-                f"{url} says that tokens are issued at {discovery.token_endpoint}, which is not https: the client's "
-                "secret would be readable on the way. Have it corrected, or set `server.login.token_url`."
-            )
+        self._check_encrypted(discovery.token_endpoint, url)
         methods = discovery.token_endpoint_auth_methods_supported or ["client_secret_basic"]
         return discovery.token_endpoint, "client_secret_basic" not in methods
+
+    def _check_encrypted(self, endpoint: str, source: str) -> None:
+        parts = urlsplit(endpoint)
+        is_hidden = parts.scheme == "https" or is_loopback(parts.hostname or "") or self._settings.allow_plain_http
+        if parts.scheme not in ("http", "https") or not is_hidden:
+            raise LoginRefusedError(
+                f"{source} says that tokens are issued at {printable(endpoint, 200)}, which is not https: the client's "
+                "secret would be readable on the way. Have it corrected, or set `server.login.token_url`."
+            )
 
     def _answer(self, session: requests.Session, method: str, url: str, **what: Any) -> tuple[int, bytes]:
         settings = self._settings
