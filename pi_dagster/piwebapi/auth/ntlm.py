@@ -79,7 +79,7 @@ class _Connection(AuthBase):
             client = spnego.client(
                 self._username,
                 self._password,
-                hostname=urlsplit(response.url).hostname,
+                hostname=urlsplit(response.url).hostname or "",
                 service="http",
                 protocol="ntlm",
                 options=spnego.NegotiateOptions.use_ntlm,
