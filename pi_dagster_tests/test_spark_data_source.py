@@ -86,6 +86,7 @@ def test_the_points_are_those_that_the_server_lists(spark: SparkSession, running
     points = read(spark, running, table="points").toArrow()
     assert points.schema.names == POINTS_SCHEMA.names
     assert sorted(points["tag_name"].to_pylist()) == sorted(point.name for point in ARCHIVE.points())
+    assert read(spark, running, table="points", tags='["EMPTY", "DENSE"]').count() == 2
 
 
 def test_a_tag_that_cannot_be_read_fails_the_job_by_name(spark: SparkSession, running: RunningSimulator) -> None:

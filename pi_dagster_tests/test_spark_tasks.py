@@ -98,6 +98,7 @@ def test_a_site_may_be_a_site_file(tmp_path: Path) -> None:
         ({"server.url": URL, "tag_filter": "*", "tags": "A"}, "only one of tag_filter and tags"),
         ({"server.url": URL, "tag_group": "a"}, "needs the option `site`"),
         ({"server.url": URL, "table": "values"}, "Option `table`"),
+        ({"server.url": URL, "table": "points", "with_window": "true"}, "belong to the table timeseries"),
         ({"server": URL}, "Option `server`"),
         ({"site": "{}"}, "is missing"),
         ({"site": "/no/such/file"}, "cannot be read"),

@@ -10,14 +10,16 @@ from pyspark.sql import SparkSession
 from pyspark.sql.datasource import DataSource, DataSourceReader, DataSourceStreamReader, Filter, InputPartition
 from pyspark.sql.types import StructType
 
+from pi_dagster.ingest.asset_tags import AssetTags
 from pi_dagster.ingest.groups import TagAssigner
 from pi_dagster.ingest.points import point_row
 from pi_dagster.ingest.source import open_source
+from pi_dagster.lake import Lake
 from pi_dagster.lake.schemas import POINTS_SCHEMA
 from pi_dagster.spark.columns import arrow_schema, spark_schema
 from pi_dagster.spark.filters import NOTHING_LEFT_OUT, Narrowing
 from pi_dagster.spark.options import OptionError, ReadOptions
-from pi_dagster.spark.planning import tags_to_read, window_to_read
+from pi_dagster.spark.planning import listed_points, tags_to_read, window_to_read
 from pi_dagster.spark.reading import read_rows
 from pi_dagster.spark.stream import TimeseriesStreamReader
 from pi_dagster.spark.tasks import ReadTask, cut_into_tasks
@@ -100,12 +102,15 @@ class PointsReader(DataSourceReader):
 
     def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:
         """The rows of pi_points, without a memory of when a tag was first seen."""
-        site = self._options.site
-        assigner = TagAssigner(site.tag_groups if site else ())
+        options, site = self._options, self._options.site
+        asset_tags = None
+        if site is not None and site.has_groups_by_assets:
+            asset_tags = AssetTags.read(Lake(site.lake.uri, site.lake.resolve_storage_options()))
+        assigner = TagAssigner(site.tag_groups if site else (), asset_tags)
         now = datetime.now(timezone.utc)
-        with open_source(self._options.server) as source:
+        with open_source(options.server) as source:
             data_server = source.data_server().name
-            rows = [
+            listed = [
                 point_row(
                     point,
                     data_server=data_server,
@@ -113,6 +118,7 @@ class PointsReader(DataSourceReader):
                     first_seen=now,
                     last_seen=now,
                 )
-                for point in source.list_points(self._options.tag_filter)
+                for point in listed_points(options, source)
             ]
+        rows = [row for row in listed if options.tag_group in (None, row["tag_group"])]
         yield from pa.Table.from_pylist(rows, schema=POINTS_SCHEMA).to_batches()

@@ -99,6 +99,8 @@ class ReadOptions(BaseModel):
             raise ValueError(f"give only one of {' and '.join(chosen)}")
         if self.tag_group is not None and self.site is None:
             raise ValueError("`tag_group` is a partition of a site, so it needs the option `site`")
+        if self.table == "points" and (self.with_report or self.with_window):
+            raise ValueError("`with_report` and `with_window` belong to the table timeseries")
         if self.site is not None and self.tag_group is not None and self.tag_group not in self.site.partition_names():
             raise ValueError(
                 f"the site has no partition {self.tag_group!r}; it has {', '.join(self.site.partition_names()[:20])}"

@@ -29,7 +29,7 @@ def tags_to_read(options: ReadOptions, source: PIWebAPISource, narrowing: Narrow
         narrowing: what filters leave out.
 
     Raises:
-        OptionError: `tags` names one that the server does not list.
+        OptionError: `tags` names one that is not there.
         IngestError: the site's tags are not known.
         PIWebAPIError: the server cannot be read from.
     """
@@ -38,9 +38,26 @@ def tags_to_read(options: ReadOptions, source: PIWebAPISource, narrowing: Narrow
     else:
         listed = [
             Tag(StreamRef(point.web_id, point.name), point.engineering_units or None, None)
-            for point in _listed(options, source)
+            for point in listed_points(options, source)
         ]
     return [tag for tag in listed if narrowing.takes(tag.stream.name, tag.stream.web_id)]
+
+
+def listed_points(options: ReadOptions, source: PIWebAPISource) -> Iterator[Point]:
+    """The tags that the server lists and the options `tag_filter` and `tags` take.
+
+    Raises:
+        OptionError: `tags` names one that the server does not list.
+        PIWebAPIError: the server cannot be read from.
+    """
+    if options.tags is None:
+        yield from source.list_points(options.tag_filter)
+        return
+    for name in options.tags:
+        found = [point for point in source.list_points(name) if point.name.casefold() == name.casefold()]
+        if not found:
+            raise OptionError(f"The option `tags` names {name!r}, which the server does not list for this login.")
+        yield from found
 
 
 def window_to_read(
@@ -81,17 +98,11 @@ def _of_site(options: ReadOptions, site: Site) -> list[Tag]:
         matches = matcher(options.tag_filter)
         return [tag for tag in tags if matches(tag.stream.name)]
     if options.tags is not None:
-        names = {name.casefold() for name in options.tags}
-        return [tag for tag in tags if tag.stream.name.casefold() in names]
+        by_name = {tag.stream.name.casefold(): tag for tag in tags}
+        missing = [name for name in options.tags if name.casefold() not in by_name]
+        if missing:
+            raise OptionError(
+                f"The option `tags` names {missing[0]!r}, which is in no tag group of the site's pi_points."
+            )
+        return [by_name[name.casefold()] for name in options.tags]
     return tags
-
-
-def _listed(options: ReadOptions, source: PIWebAPISource) -> Iterator[Point]:
-    if options.tags is None:
-        yield from source.list_points(options.tag_filter)
-        return
-    for name in options.tags:
-        found = [point for point in source.list_points(name) if point.name.casefold() == name.casefold()]
-        if not found:
-            raise OptionError(f"The option `tags` names {name!r}, which the server does not list for this login.")
-        yield from found
