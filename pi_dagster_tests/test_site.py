@@ -163,6 +163,8 @@ def test_a_schedule_that_is_not_cron_is_refused(cron: str) -> None:
         ("settle_hours", -0.5),
         ("settle_hours", 25),
         ("retention_days", 6),
+        ("reconcile_days", -1),
+        ("reconcile_requests_per_run", 0),
     ],
 )
 def test_a_time_out_of_range_is_refused(setting: str, wrong: float) -> None:

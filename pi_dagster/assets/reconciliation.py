@@ -148,13 +148,15 @@ class _Walk:
     def go_on(self, days: Sequence[date], start: Partition | None) -> Partition | None:
         """Compare what comes from `start` on, or all from the beginning; returns where the next run goes on."""
         groups = list(self.site.partition_names())
+        compared = self.compared
         first_group, first_day = (groups.index(start[1]), start[0]) if start and start[1] in groups else (0, date.min)
         return self.compare(
             [
                 (day, group)
                 for number, group in enumerate(groups)
                 for day in days
-                if number > first_group or (number == first_group and day >= first_day)
+                if (number > first_group or (number == first_group and day >= first_day))
+                and (day, group) not in compared
             ]
         )
 
@@ -179,11 +181,12 @@ def _differing(
     state: ReconcileState, walk: _Walk, *, began: float, days: Sequence[date]
 ) -> Mapping[Partition, DifferingPartition]:
     """What differs now: what was found, and what was known before and not looked at."""
-    found: dict[Partition, list[CountDifference]] = {}
+    found: dict[Partition, dict[str, CountDifference]] = {}
     for comparison in walk.comparisons:
         for difference in comparison.differences:
             for partition in difference.partitions:
-                found.setdefault(partition, []).append(difference)
+                # A tag that two groups hold is found in both.
+                found.setdefault(partition, {})[difference.tag_webid] = difference
     loads = last_loads(walk.instance, walk.timeseries, found)
     compared = walk.compared
     return {
@@ -194,7 +197,7 @@ def _differing(
         },
         **{
             partition: DifferingPartition.of(
-                differences,
+                list(differences.values()),
                 compared_at=began,
                 before=state.differing.get(partition),
                 loaded_at=loads[partition].at if partition in loads else None,

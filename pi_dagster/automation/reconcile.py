@@ -50,7 +50,8 @@ MOST_LOADS = 3
 until the next round."""
 
 _MOST_TAGS_KEPT = 20
-_RECORDS_LOOKED_AT = 200
+_AT_A_LOOK = 3
+_LOOKS_BACK = 100
 _SENSOR_INTERVAL_SECONDS = 300
 
 
@@ -127,9 +128,15 @@ class ReconcileState:
     def last(cls, instance: dg.DagsterInstance, check: dg.AssetCheckKey) -> ReconcileState:
         """The state that the check's last result tells; the first one where there is none."""
         # Runs of the check that failed, or have just begun, are in its history without a result.
-        for record in instance.event_log_storage.get_asset_check_execution_history(check, limit=_RECORDS_LOOKED_AT):
-            if isinstance(record.evaluation, dg.AssetCheckEvaluation) and STATE in record.evaluation.metadata:
-                return cls.parse(record.evaluation.metadata[STATE].value)
+        cursor: int | None = None
+        for _ in range(_LOOKS_BACK):
+            history = instance.event_log_storage.get_asset_check_execution_history(
+                check, limit=_AT_A_LOOK, cursor=cursor
+            )
+            for record in history:
+                if isinstance(record.evaluation, dg.AssetCheckEvaluation) and STATE in record.evaluation.metadata:
+                    return cls.parse(record.evaluation.metadata[STATE].value)
+                cursor = record.id
         return cls()
 
     @classmethod
