@@ -30,6 +30,9 @@ from pi_dagster_tests.archive_truth import assert_equals_archive, truth
 
 DAY = datetime(2026, 11, 2, tzinfo=timezone.utc)
 TAGS = 100
+LATE = 1.0
+"""Seconds that a server takes to answer when eight requests are to be sent before the first is refused."""
+
 QUICK = RetryPolicy(budget_seconds=20, first_wait_seconds=0.001, longest_wait_seconds=0.01, tries_when_unlikely=2)
 HOURLY = [to_ticks(DAY + timedelta(hours=hour)) for hour in range(-2, 30)]
 

@@ -14,7 +14,7 @@ from pi_dagster.piwebapi.errors import ConnectionFailedError, LoginRefusedError
 from pi_dagster.simulator import RunningSimulator
 from pi_dagster.simulator.auth import BasicMethod
 from pi_dagster.site import BasicLogin
-from pi_dagster_tests.logged_in_plant import ask, ask_at_once, check, checked_user, load_a_day, plant, server
+from pi_dagster_tests.logged_in_plant import LATE, ask, ask_at_once, check, checked_user, load_a_day, plant, server
 
 LOGIN = {"kind": "basic", "username": "PLANT\\svc", "password_env": "PI_TEST_PASSWORD"}
 
@@ -45,12 +45,13 @@ def test_check_says_whom_the_server_takes_us_for(running: RunningSimulator, tmp_
 
 
 def test_a_wrong_password_is_sent_once_by_eight_requests_that_begin_together(
-    running: RunningSimulator, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("PI_TEST_PASSWORD", "wrong-one")
-    failures = ask_at_once(server(running, **LOGIN))
-    assert all(isinstance(failure, LoginRefusedError) for failure in failures)
-    assert running.requests.total == 1
+    with plant(BasicMethod("PLANT\\svc", "geheim-Ω"), latency_seconds=LATE) as running:
+        failures = ask_at_once(server(running, **LOGIN))
+        assert all(isinstance(failure, LoginRefusedError) for failure in failures)
+        assert running.requests.total == 1
 
 
 def test_the_refusal_names_the_account_and_the_variable(

@@ -17,7 +17,17 @@ from pi_dagster.piwebapi.transport import Transport
 from pi_dagster.simulator import RunningSimulator
 from pi_dagster.simulator.auth_ntlm import NtlmMethod
 from pi_dagster.site import ServerSettings
-from pi_dagster_tests.logged_in_plant import QUICK, ask, ask_at_once, check, checked_user, load_a_day, plant, server
+from pi_dagster_tests.logged_in_plant import (
+    LATE,
+    QUICK,
+    ask,
+    ask_at_once,
+    check,
+    checked_user,
+    load_a_day,
+    plant,
+    server,
+)
 from pi_dagster_tests.test_piwebapi_transport import Script, answer, serving
 
 LOGIN = {"kind": "ntlm", "username": "PLANT\\svc", "password_env": "PI_TEST_PASSWORD"}
@@ -88,10 +98,11 @@ def test_eight_requests_at_once_of_two_accounts_are_not_mixed(
 
 
 def test_a_wrong_password_is_tried_once_by_eight_requests_that_begin_together(
-    running: RunningSimulator, method: NtlmMethod, monkeypatch: pytest.MonkeyPatch
+    method: NtlmMethod, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PI_TEST_PASSWORD", "wrong-one")
-    failures = ask_at_once(server(running, **LOGIN))
+    with plant(method, latency_seconds=LATE) as running:
+        failures = ask_at_once(server(running, **LOGIN))
     assert method.passwords_tried == 1
     for failure in failures:
         assert isinstance(failure, LoginRefusedError)
