@@ -87,6 +87,7 @@ def test_a_cluster_keeps_to_the_limit_and_outlives_an_executor_and_its_driver(
         assert_equals_archive(table().to_arrow(), expected)
 
         running.faults.clear()
+        site = site.model_copy(update={"server": ServerSettings(url=running.url)})
         with PIWebAPISource(site.server) as source:
             partitions = [(DAY.date(), "all")]
             [again] = partitions_in_spark(site, source, Lake(site.lake.uri), spark, partitions, run_id="again")
