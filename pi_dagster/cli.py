@@ -227,6 +227,81 @@ def tags(site: SiteOption = None, as_json: JsonOption = False) -> None:
         raise typer.Exit(USERS_MISTAKE)
 
 
+@app.command(epilog="Example: pi-dagster audit --site plant1/defs.yaml --from 2026-11-01 --to 2026-11-07")
+def audit(
+    site: SiteOption = None,
+    first: Annotated[
+        datetime | None,
+        typer.Option("--from", formats=["%Y-%m-%d"], metavar="DATE", help="First day (UTC). Default: that of --to."),
+    ] = None,
+    last: Annotated[
+        datetime | None,
+        typer.Option(
+            "--to", formats=["%Y-%m-%d"], metavar="DATE", help="Last day (UTC), included. Default: yesterday."
+        ),
+    ] = None,
+    groups: Annotated[
+        list[str] | None, typer.Option("--group", metavar="NAME", help="Only this tag group or shard; may be repeated.")
+    ] = None,
+    tag_patterns: Annotated[
+        list[str] | None,
+        typer.Option("--tag", metavar="PATTERN", help="Only tags of such names, with * and ?; may be repeated."),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=0, help="Differing events that are shown one by one.")] = 20,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare pi_timeseries with the PI server, event by event.
+
+    Reads the days from both again and believes no count: timestamps, values and flags. Ends with 0 when the table holds
+    exactly the archive's events, and with 1 when it does not. Asks as much of the server as loading those days.
+    """
+    with _errors_told_plainly():
+        loaded = _load_site(site)
+        from pi_dagster.audit_report import (
+            AuditRangeError,
+            AuditTotals,
+            days_to_audit,
+            groups_to_audit,
+            tags_to_audit,
+            with_progress,
+        )
+        from pi_dagster.diagnosis import open_for_a_person
+        from pi_dagster.ingest.audit import audit as compare
+        from pi_dagster.ingest.source import open_source
+        from pi_dagster.lake import Lake
+
+        with open_for_a_person(loaded.server) as source:
+            today = source.server_time().date()
+        try:
+            days = days_to_audit(loaded, first and first.date(), last and last.date(), today=today)
+            names = groups_to_audit(loaded, groups or ())
+        except AuditRangeError as error:
+            _complain(f"Error: {error}.")
+            raise typer.Exit(USERS_MISTAKE) from None
+        lake = Lake(loaded.lake.uri, loaded.lake.resolve_storage_options())
+        totals = AuditTotals(limit)
+        with open_source(loaded.server) as source:
+            partitions = [(day, name) for day in days for name in names]
+            audits = compare(
+                loaded, source, lake, partitions, is_wanted=tags_to_audit(tag_patterns or ()), most_examples=limit
+            )
+            for one in with_progress(audits, len(partitions)):
+                lines = totals.add(one)
+                if lines and not as_json:
+                    print("\n".join(lines), flush=True)
+    if as_json:
+        _print_json(totals.as_json())
+    else:
+        print("\n".join(totals.lines()))
+    if totals.rows_of_gone_tags:
+        _complain(
+            f"Note: {totals.rows_of_gone_tags:,} rows are of tags that the server does not have any more. They stay as "
+            "they are, and were not compared."
+        )
+    if not totals.are_equal:
+        raise typer.Exit(OTHER_TROUBLE)
+
+
 def _load_site(path: Path | None) -> Site:
     from pi_dagster.components.site_file import load_site
 

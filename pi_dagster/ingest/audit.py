@@ -1,0 +1,154 @@
+"""The proof that pi_timeseries equals the archive: both are read over the same days and compared event by event.
+
+Nothing is believed that a load has told: not its counts, not its watermark. Both sides come in the order of the key and
+are compared as they pass, so memory does not grow with their number. The server is asked for as much as by loading
+those days again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timezone
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pi_dagster.ingest.report import EventDifference, FailedTag
+from pi_dagster.ingest.rows import table_rows
+from pi_dagster.ingest.tag_errors import UnreadTags
+from pi_dagster.ingest.tags import PartitionTags, TagList
+from pi_dagster.ingest.timeseries import Partition
+from pi_dagster.ingest.window import Window
+from pi_dagster.lake import Lake, TimeseriesTable
+from pi_dagster.lake.difference import ChangedEvent, EventChanges, comparing
+from pi_dagster.piwebapi import PIWebAPISource, ReadWindow, RecordedReading
+from pi_dagster.site import Site
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartitionAudit:
+    """What the archive and the table hold of a day of a tag group."""
+
+    day: date
+    tag_group: str
+    archive_events: int
+    table_rows: int
+    """Of tags that the server has."""
+    difference: EventDifference
+    """`added` are missing in the table, `removed` are not in the archive."""
+    examples: Sequence[tuple[str, ChangedEvent]]
+    """Some of them with the names of their tags; `before` is the table, `after` the archive."""
+    unread_tags: Sequence[FailedTag]
+    """Tags that could not be read, so that nothing can be said of them."""
+    rows_of_gone_tags: int
+    """Rows of tags that the server does not have any more, and that therefore stay as they are."""
+
+    @property
+    def is_equal(self) -> bool:
+        """True when the table has exactly the archive's events, and all of them could be read."""
+        differing = self.difference.added + self.difference.changed + self.difference.removed
+        return not differing and not self.unread_tags
+
+
+def audit(
+    site: Site,
+    source: PIWebAPISource,
+    lake: Lake,
+    partitions: Iterable[Partition],
+    *,
+    is_wanted: Callable[[str], bool] | None = None,
+    most_examples: int = 0,
+) -> Iterator[PartitionAudit]:
+    """Compare partitions of days that are over with the server.
+
+    Args:
+        site: the settings.
+        source: the server to read.
+        lake: where pi_points and pi_timeseries are.
+        partitions: which, in order; each is compared when it is asked for.
+        is_wanted: tells by its name whether a tag is compared; default: all, and what the table holds of other tags.
+        most_examples: differing events to name, for each partition.
+
+    Raises:
+        IngestError: the tags are not known.
+        LakeError: the tables cannot be read, or are not there.
+        PIWebAPIError: the server cannot be read from.
+    """
+    table = TimeseriesTable.open(lake, create=False)
+    tag_list = TagList(site, lake)
+    planned: list[tuple[Partition, PartitionTags]] = []
+
+    def windows() -> Iterator[ReadWindow]:
+        for day, tag_group in partitions:
+            tags = tag_list.of(tag_group)
+            if is_wanted is not None:
+                tags = tags.without([stream.web_id for stream in tags.streams if not is_wanted(stream.name)])
+            planned.append(((day, tag_group), tags))
+            whole_day = Window.of_day(day)
+            yield ReadWindow(tags.streams, whole_day.start, whole_day.end)
+
+    for reading in source.read_in_turn(windows()):
+        (day, tag_group), tags = planned.pop(0)
+        rows = _RowsOfTable(
+            table.sorted_rows(partition_date=day, tag_group=tag_group),
+            gone=tag_list.of(tag_group).gone,
+            only=None if is_wanted is None else [stream.web_id for stream in tags.streams],
+        )
+        yield _compare(source, day, tag_group, tags, rows, reading, most_examples)
+
+
+def _compare(
+    source: PIWebAPISource,
+    day: date,
+    tag_group: str,
+    tags: PartitionTags,
+    rows: _RowsOfTable,
+    reading: RecordedReading,
+    most_examples: int,
+) -> PartitionAudit:
+    names = {stream.web_id: stream.name for stream in tags.streams}
+    changes = EventChanges(most_examples=most_examples)
+    events = _rows_of_archive(reading, tags, names)
+    archive_events = sum(
+        batch.num_rows for batch in comparing(iter(rows), events, kept_tags=reading.failures, changes=changes)
+    )
+    unread = UnreadTags.of(reading.failures, names, has_point=source.has_point)
+    return PartitionAudit(
+        day=day,
+        tag_group=tag_group,
+        archive_events=archive_events,
+        table_rows=rows.count,
+        difference=EventDifference.of(changes, names),
+        examples=[(names.get(event.tag_webid, event.tag_webid), event) for event in changes.examples],
+        unread_tags=[*unread.failed, *unread.gone],
+        rows_of_gone_tags=rows.count_of_gone,
+    )
+
+
+def _rows_of_archive(reading: RecordedReading, tags: PartitionTags, names: dict[str, str]) -> Iterator[pa.RecordBatch]:
+    now = pa.scalar(datetime.now(timezone.utc), pa.timestamp("us", "UTC"))
+    for events in reading:
+        yield from table_rows(events, names=names, units=tags.units, ingestion_timestamp=now).to_batches()
+
+
+class _RowsOfTable:
+    """The rows of a partition that are to be compared, counted as they pass."""
+
+    def __init__(self, batches: Iterable[pa.RecordBatch], *, gone: Iterable[str], only: Sequence[str] | None) -> None:
+        self._batches = batches
+        self._gone = pa.array(sorted(gone), pa.string())
+        self._only = None if only is None else pa.array(only, pa.string())
+        self.count = 0
+        self.count_of_gone = 0
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        for batch in self._batches:
+            if self._only is not None:
+                batch = batch.filter(pc.is_in(batch.column("tag_webid"), self._only))
+            is_gone = pc.is_in(batch.column("tag_webid"), self._gone)
+            kept = batch.filter(pc.invert(is_gone))
+            self.count += kept.num_rows
+            self.count_of_gone += batch.num_rows - kept.num_rows
+            if kept.num_rows:
+                yield kept
