@@ -115,7 +115,7 @@ class KerberosLogin(SettingsModel):
     keytab: str | None = Field(
         default=None,
         min_length=1,
-        description="Path of a keytab, from which tickets are fetched and renewed; without it the ticket cache is used.",
+        description="Path of a keytab, from which tickets are fetched and renewed; default: the ticket cache is used.",
     )
     ticket_cache: str | None = Field(
         default=None,
@@ -425,7 +425,7 @@ class StreamUpdateSettings(SettingsModel):
     tag_groups: tuple[str, ...] | None = Field(
         default=None,
         min_length=1,
-        description="Tag groups that are followed, by name; default: all. The server sends every event of theirs twice.",
+        description="Tag groups that are followed, by name; default: all. The server sends each of their events twice.",
     )
     sensor_interval_seconds: int = Field(
         default=60, ge=10, le=600, description="Seconds between two looks; a server forgets who does not ask."
