@@ -247,6 +247,11 @@ def test_only_the_groups_that_the_site_names_are_followed(plant: Plant) -> None:
     assert plant.look().actions == {}
 
 
+def test_a_group_that_the_site_does_not_have_is_refused(plant: Plant) -> None:
+    with pytest.raises(ValueError, match=r"`stream_updates.tag_groups` names pump, which"):
+        plant.settings(tag_groups=["pump"])
+
+
 def test_tags_for_which_no_time_is_left_come_first_the_next_time(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pi_dagster.piwebapi.stream_updates.TAGS_A_REQUEST", 1)
     plant.site = plant.site.model_copy(

@@ -312,3 +312,12 @@ def test_changes_of_more_days_than_a_tick_asks_for_are_asked_for_by_the_next_one
     assert asked == [{f"{day(2)}|boilers"}, {f"{day(3)}|pumps"}, {f"{day(4)}|boilers"}, set()]
     plant.assert_table_equals_archive()
     assert len(daemon.cursor()) < LONGEST_CURSOR
+
+
+def test_only_a_site_that_wants_it_has_the_sensor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PI_DAGSTER_SITE", raising=False)
+    assert SENSOR not in {sensor.name for sensor in defs().get_repository_def().sensor_defs}
+    monkeypatch.setenv("PI_DAGSTER_SITE", str(Path(__file__).parents[1] / "docs" / "example-site" / "defs.yaml"))
+    [sensor] = [sensor for sensor in defs().get_repository_def().sensor_defs if sensor.name == f"plant1_{SENSOR}"]
+    assert sensor.default_status.value == "STOPPED"
+    assert sensor.minimum_interval_seconds == 60

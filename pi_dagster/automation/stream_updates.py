@@ -15,6 +15,7 @@ from datetime import datetime, timedelta, timezone
 import dagster as dg
 
 from pi_dagster.assets.failures import errors_told_plainly
+from pi_dagster.automation.last_loads import last_load_ids, loads_by_id
 from pi_dagster.automation.partitions import partition_key, split_partition_key
 from pi_dagster.automation.reload import RUNS_A_TICK, Reload, partitions_of_run, plan_reload
 from pi_dagster.automation.schedules import LOAD_TAG
@@ -40,6 +41,7 @@ FAILED_PAUSE = timedelta(hours=1)
 """How long it rests when its run failed; the schedule tries failed days again as often."""
 
 _FAILURES_LAST = timedelta(days=2)
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MOST_NAMED = 3
 
 
@@ -139,22 +141,26 @@ def _plan(
     }
     # Before the look for what is loaded: a first load that ends in between counts for one or the other.
     first_loads = plan_reload(instance, site, timeseries.key, changed, why=WHY, job_name=job_name, at_most=0).under_way
-    loaded_at = _loaded_at(instance, timeseries.key, {*changed, *failed})
-    # Today is materialized by every tail, so that does not tell that its changes were read; its settling reads all.
+    loaded_by = _loaded_by(instance, timeseries.key, {*changed, *failed})
+    created = _created(instance, {loaded_by[partition] for partition in failed & loaded_by.keys()})
+    # A run that was there before the one that failed may have read before the change. Today is materialized by every
+    # tail, which does not tell that its older changes were read; its settling reads all.
     still_failed = {
         partition
-        for partition in failed & loaded_at.keys()
-        if partition[0] >= now.date() or loaded_at[partition] < newest[partition].create_timestamp.timestamp()
+        for partition in failed & loaded_by.keys()
+        if partition[0] >= now.date()
+        or created.get(loaded_by[partition], _LONG_AGO) < newest[partition].create_timestamp
     }
-    wanted = (changed & loaded_at.keys()) | still_failed
+    wanted = (changed & loaded_by.keys()) | still_failed
     reload = plan_reload(
         instance, site, timeseries.key, wanted - resting, why=WHY, job_name=job_name, at_most=RUNS_A_TICK
     )
+    # Those that only failed are known by their runs, and may be loaded by others meanwhile.
     return Reload(
         requests=reload.requests,
         asked=reload.asked,
-        under_way=reload.under_way | (first_loads - loaded_at.keys()),
-        waiting=reload.waiting | (wanted & resting),
+        under_way=(reload.under_way & changed) | (first_loads - loaded_by.keys()),
+        waiting=(reload.waiting | (wanted & resting)) & changed,
     )
 
 
@@ -162,22 +168,22 @@ def _has_failed(record: dg.RunRecord) -> bool:
     return record.dagster_run.status in (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 
 
-def _loaded_at(
-    instance: dg.DagsterInstance, asset: dg.AssetKey, partitions: Set[Partition]
-) -> Mapping[Partition, float]:
-    """When partitions were last materialized, in seconds since 1970; none that never were."""
-    keys = {str(partition_key(*partition)) for partition in partitions}
-    latest = instance.get_latest_storage_id_by_partition(
-        asset, dg.DagsterEventType.ASSET_MATERIALIZATION, partitions=keys
-    )
-    if not latest:
-        return {}
-    wanted = dg.AssetRecordsFilter(asset, storage_ids=list(latest.values()))
+def _loaded_by(instance: dg.DagsterInstance, asset: dg.AssetKey, partitions: Set[Partition]) -> Mapping[Partition, str]:
+    """The runs that materialized partitions last; none for those that never were."""
+    latest = last_load_ids(instance, asset, [str(partition_key(*partition)) for partition in partitions])
     return {
-        split_partition_key(record.partition_key): record.timestamp
-        for record in instance.fetch_materializations(wanted, limit=len(latest)).records
+        split_partition_key(record.partition_key): record.run_id
+        for record in loads_by_id(instance, asset, list(latest.values()))
         if record.partition_key is not None
     }
+
+
+def _created(instance: dg.DagsterInstance, run_ids: Set[str]) -> Mapping[str, datetime]:
+    """When runs were asked for; those that were deleted since are left out."""
+    if not run_ids:
+        return {}
+    records = instance.get_run_records(dg.RunsFilter(run_ids=list(run_ids)))
+    return {record.dagster_run.run_id: record.create_timestamp for record in records}
 
 
 def _told(followed: Followed, requests: int) -> str:
