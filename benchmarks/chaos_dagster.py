@@ -19,7 +19,7 @@ import yaml
 
 from benchmarks.chaos_plant import MINUTE
 from benchmarks.chaos_processes import RUNS
-from pi_dagster.automation.schedules import UNFINISHED
+from pi_dagster.automation.schedules import LOAD_TAG, UNFINISHED
 
 ROOT = Path(__file__).parents[1]
 TIMESERIES = dg.AssetKey("pi_timeseries")
@@ -82,7 +82,7 @@ class Dagster:
         self._processes.clear()
 
     def begin(self, now: datetime) -> None:
-        """Switch on all schedules, as if somebody did so at `now`."""
+        """Switch on all schedules and sensors, as if somebody did so at `now`."""
         from dagster._core.test_utils import freeze_time
 
         with self._workspace() as workspace, freeze_time(now - MINUTE):
@@ -90,6 +90,8 @@ class Dagster:
             [repository] = location.get_repositories().values()
             for schedule in repository.get_schedules():
                 self.instance.start_schedule(schedule)
+            for sensor in repository.get_sensors():
+                self.instance.start_sensor(sensor)
 
     def backfill(self, keys: Sequence[str]) -> None:
         """Load partitions as a person does in the UI."""
@@ -108,10 +110,15 @@ class Dagster:
         return len(self.instance.get_backfills(status=BulkActionStatus.REQUESTED))
 
     def under_way(self) -> list[str]:
-        """Runs that are not over, and how many backfills."""
-        runs = [run.run_id for run in self.instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))]
+        """Runs that are not over, and how many backfills; without the comparisons, which never end for long."""
+        unfinished = self.instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
+        runs = [run.run_id for run in unfinished if not run.tags.get(LOAD_TAG, "").endswith("compare counts")]
         backfills = self.backfills_under_way()
         return [*runs, f"{backfills} backfills"] if backfills else runs
+
+    def backfills_without_runs(self) -> list[str]:
+        """As `under_way` tells of them when there are only backfills left."""
+        return [f"{self.backfills_under_way()} backfills"]
 
     def looked_at(self) -> float:
         """When, by the plant's clock, the schedule of pi_timeseries was last due and looked."""

@@ -36,7 +36,10 @@ LATENCY_SECONDS = 0.03
 
 @dataclass(frozen=True)
 class Change:
-    """One change of the archive behind the client's back, at a place of the time that is not settled yet."""
+    """One change of the archive behind the client's back, at a place of the time that is not settled yet.
+
+    Or with `very late` at a place of the days that are: those changes only counting can find, so they only add events.
+    """
 
     kind: str
     tag: str
@@ -82,12 +85,14 @@ class Plant:
         return str(point_webid(self.archive.server_id, self._point(tag).id, self.archive.server_name, tag).identity)
 
     def change(self, change: Change) -> None:
-        """Change the archive in the days that are not settled yet, up to a minute before now."""
+        """Change the archive, up to a minute before now."""
         margin = SETTLE_HOURS * HOUR - MINUTE
-        first = datetime.combine((self.now - margin).date(), datetime.min.time(), timezone.utc)
-        instant = to_ticks(first + change.place * (self.now - MINUTE - first))
+        unsettled = datetime.combine((self.now - margin).date(), datetime.min.time(), timezone.utc)
+        is_very_late = change.kind == "very late"
+        first, last = (self.begins, unsettled - HOUR) if is_very_late else (unsettled, self.now - MINUTE)
+        instant = to_ticks(first + change.place * (last - first))
         point = self._point(change.tag)
-        if change.kind != "late":
+        if change.kind not in ("late", "very late"):
             before = self.archive.events(point, to_ticks(first), instant, limit=1, descending=True)
             if not len(before):
                 return

@@ -1,9 +1,9 @@
 """Dagster's own processes as the chaos test runs them: its daemon and its code server, unchanged but for time.
 
 `daemon`: the scheduler goes by the plant's clock, in which a day takes minutes, and loops that look around every half
-minute do so every second. `code-server`: a run's process is forked from one that has the imports done, which takes a
-tenth of the CPU of starting Python anew, and its process id is left in a folder, so that it can be killed. The rest,
-from the launch of a run to who notices that its process is gone, is Dagster's.
+minute do so every second. `code-server`: pauses of hours are seconds, and a run's process is forked from one that has
+the imports done, which takes a tenth of the CPU of starting Python anew; its process id is left in a folder, so that it
+can be killed. The rest, from the launch of a run to who notices that its process is gone, is Dagster's.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _IMPORTED_BEFORE_THE_FORK = [
     "pi_dagster.definitions",
 ]
 _AN_HOUR_OF_THE_SCHEDULE = timedelta(seconds=5)
-"""What the schedule lets pass before it tries a failed day again."""
+"""What schedule and sensors let pass before they try again what failed."""
 
 
 def home() -> Path:
@@ -89,15 +89,22 @@ def run_code_server(socket: str) -> None:
     from dagster._cli.api import grpc_command
     from dagster._grpc import server
 
-    from pi_dagster.automation import schedules
+    from pi_dagster.automation import reconcile, reload, schedules
 
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_IMPORTED_BEFORE_THE_FORK)
     forking = SimpleNamespace(Process=RunProcess, Queue=context.Queue, Event=context.Event)
     patched: Any = server
     patched.multiprocessing = SimpleNamespace(get_context=lambda method: forking)
-    assert hasattr(schedules, "_RETRY_PAUSE")
-    schedules._RETRY_PAUSE = _AN_HOUR_OF_THE_SCHEDULE
+    for module, pause, shorter in (
+        (schedules, "_RETRY_PAUSE", _AN_HOUR_OF_THE_SCHEDULE),
+        (reload, "RETRY_PAUSE", _AN_HOUR_OF_THE_SCHEDULE),
+        (reconcile, "PAUSE_SECONDS", 1.0),
+        (reconcile, "ROUND_SECONDS", 15.0),
+        (reconcile, "_SENSOR_INTERVAL_SECONDS", 5),
+    ):
+        assert hasattr(module, pause), pause
+        setattr(module, pause, shorter)
     grpc_command(["--socket", socket, "--module-name", "pi_dagster.definitions", "--log-level", "warning"])
 
 

@@ -91,7 +91,7 @@ class Schedule:
     def _change(self) -> Change:
         chance = self._rounds
         place = 1 - chance.random() ** 3 if chance.random() < 0.7 else chance.random()
-        kind = chance.choice(["late", "edited", "deleted", "equal stamp"])
+        kind = chance.choice(["late", "edited", "deleted", "equal stamp"] * 4 + ["very late"])
         return Change(kind, chance.choice(TAGS), place, chance.randint(0, 1000))
 
     def _trouble(self) -> Trouble:
