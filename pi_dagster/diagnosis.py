@@ -26,6 +26,7 @@ from pi_dagster.lake import (
     LakeAccessError,
     PointsTable,
     TableMissingError,
+    TagErrorsTable,
     TimeseriesTable,
     WindowConflictError,
 )
@@ -54,7 +55,7 @@ _CONNECT_SECONDS = 5.0
 _READ_SECONDS = 30.0
 _NOTABLE_SKEW = timedelta(seconds=30)
 _TAGS_READ = 5
-_TABLES: tuple[type[LakeTable], ...] = (PointsTable, TimeseriesTable)
+_TABLES: tuple[type[LakeTable], ...] = (PointsTable, TimeseriesTable, TagErrorsTable)
 _ASSET_TABLES: tuple[type[LakeTable], ...] = (AssetHierarchyTable, AssetAttributesTable, EventFramesTable)
 _READ_BACK = timedelta(hours=1)
 _MOST_NAMES_ASKED = 20

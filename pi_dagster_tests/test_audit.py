@@ -53,10 +53,11 @@ def load(plant: SmallPlant, day: str, group: str) -> None:
 
 
 def audit(*arguments: str, first: str = DAYS[0], last: str = DAYS[1]) -> Result:
-    return CliRunner().invoke(app, ["audit", "--from", first, "--to", last, *arguments])
+    return CliRunner().invoke(app, ["audit", "--from", first, "--to", last, *arguments], catch_exceptions=False)
 
 
 def facts(result: Result) -> dict[str, Any]:
+    assert result.stdout, result.stderr
     document = json.loads(result.stdout)
     assert isinstance(document, dict)
     return document

@@ -60,7 +60,7 @@ def pi_dagster(*arguments: object) -> Result:
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
-@pytest.mark.parametrize("command", ["demo", "simulate", "check", "tags"])
+@pytest.mark.parametrize("command", ["demo", "simulate", "check", "tags", "audit"])
 def test_every_command_has_help_with_an_example(command: str) -> None:
     result = pi_dagster(command, "--help")
     assert result.exit_code == 0
@@ -115,7 +115,8 @@ def test_check_without_the_asset_framework_says_nothing_of_its_tables(site_file:
     def tables() -> list[str]:
         return [*json.loads(pi_dagster("check", "--site", site_file, "--json").stdout)["lake"]["table_versions"]]
 
-    base, assets = ["pi_points", "pi_timeseries"], ["pi_asset_hierarchy", "pi_asset_attributes", "pi_event_frames"]
+    base = ["pi_points", "pi_timeseries", "pi_tag_errors"]
+    assets = ["pi_asset_hierarchy", "pi_asset_attributes", "pi_event_frames"]
     assert tables() == [*base, *assets]
     site_file.write_text(site_file.read_text() + "  asset_framework: null\n")
     assert tables() == base

@@ -215,6 +215,20 @@ def test_a_file_that_another_writer_compacted_is_replaced_like_our_own(table: Ti
     assert [event.instant.hour for event in events_in(table)] == [0, 1, 3, 4, 5]
 
 
+def test_a_file_that_another_writer_edited_is_copied_like_our_own(table: TimeseriesTable) -> None:
+    """delta-rs writes its strings as views."""
+    replace(table, [Event("a", hour(at), value=1.0) for at in range(6)])
+    DeltaTable(table.uri).update(updates={"value": "2.0"}, predicate="tag_webid = 'a'")
+    replace(table, [Event("a", hour(3), value=5.0)], start=hour(2), end=hour(4))
+    assert [(event.instant.hour, event.value) for event in events_in(table)] == [
+        (0, 2.0),
+        (1, 2.0),
+        (3, 5.0),
+        (4, 2.0),
+        (5, 2.0),
+    ]
+
+
 def test_a_file_without_statistics_is_read_to_find_its_rows(table: TimeseriesTable) -> None:
     replace(table, [Event("a", hour(at)) for at in range(6)])
     rows = table.to_arrow()

@@ -261,7 +261,8 @@ def read_row_groups(
     """
     columns = _in_memory_schema(schema)
     for batch in file.iter_batches(rows, row_groups=[row_group], columns=schema.names, use_threads=False):
-        yield batch.select(schema.names).cast(columns)
+        # Other writers say that strings are views, which become no dictionaries at one go.
+        yield batch.select(schema.names).cast(schema).cast(columns)
 
 
 def _in_memory_schema(schema: pa.Schema) -> pa.Schema:
