@@ -47,11 +47,12 @@ def test_check_works(running: RunningSimulator, tmp_path: Path) -> None:
     assert checked_user(check(running, tmp_path, **LOGIN)) == "dag ster"
 
 
-def test_a_day_is_loaded_with_tokens_that_live_a_tenth_of_a_second(tmp_path: Path) -> None:
-    issuer = new_issuer(lifetime_seconds=0.1)
-    with plant(BearerMethod(issuer), latency_seconds=0.02) as running:
+def test_a_load_outlives_its_tokens(tmp_path: Path) -> None:
+    """Some of them expire on the way to a server that is slow to look at them."""
+    issuer = new_issuer(lifetime_seconds=2)
+    with plant(BearerMethod(issuer), latency_seconds=0.6) as running:
         load_a_day(running, server(running, **LOGIN), tmp_path)
-    assert issuer.issued > 2
+    assert issuer.issued >= 2
 
 
 def test_eight_requests_at_once_fetch_one_token(running: RunningSimulator, issuer: TokenIssuer) -> None:

@@ -233,8 +233,8 @@ def test_the_password_is_sent_in_utf8_and_shown_nowhere(monkeypatch: pytest.Monk
     transport = Transport(settings, retry=RetryPolicy(budget_seconds=0))
     with pytest.raises(ConnectionFailedError) as caught:
         transport.get("x", [], bytes)
-    error = "".join(traceback.format_exception(caught.value))
-    shown = f"{transport!r} {settings!r} {transport._idle_sessions[0].auth!r} {error}"
+    told = "".join(traceback.format_exception(caught.value))
+    shown = f"{transport!r} {settings!r} {transport._login!r} {transport._idle_sessions[0].auth!r} {told}"
     assert "gehéim" not in shown
     script = Script(answer())
     get(script, login=settings.login)

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, TypeVar
 from urllib.parse import quote_plus, urlsplit
 
@@ -128,7 +129,7 @@ class OidcAuthentication(Authentication, AuthBase):
         """Say what the server and the identity provider have to agree on."""
         token = self._token
         expiry = expiry_of(token.text) if token else None
-        if expiry is not None and expiry <= server_time(response):
+        if expiry is not None and expiry <= server_time(response) + timedelta(seconds=1):
             return (
                 f"The token that was just issued had expired at {expiry:%Y-%m-%d %H:%M:%S} UTC by the server's clock: "
                 "check the clocks of the PI Web API server and of the identity provider, and the lifetime of tokens."
