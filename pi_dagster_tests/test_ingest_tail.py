@@ -337,7 +337,7 @@ def test_settling_brings_what_came_too_late_for_every_tail_and_tells_how_much(pl
     plant.insert("PUMPS.1", DAY + HOUR + timedelta(seconds=1), DAY + 2 * HOUR + timedelta(seconds=1))
     plant.archive.replace(plant.tag("PUMPS.1"), events([NOON], 3.0))
     plant.archive.remove(plant.tag("PUMPS.2"), events([DAY + 3 * HOUR, DAY + 4 * HOUR, DAY + 5 * HOUR]))
-    plant.clock.now = DAY + A_DAY + 2 * HOUR - MINUTE
+    plant.clock.now = DAY + A_DAY + 2 * HOUR - 10 * MINUTE
     assert not plant.load_day(DAY.date(), "boilers").settled, "it is not yet time"
     plant.clock.now = DAY + A_DAY + 2 * HOUR
     reports = {group: plant.load_day(DAY.date(), group) for group in GROUPS}
@@ -353,6 +353,11 @@ def test_settling_brings_what_came_too_late_for_every_tail_and_tells_how_much(pl
     assert reports["tanks"].difference.added == 0
     expected = truth(plant.archive, plant.archive.points(), DAY, DAY + A_DAY)
     assert_equals_archive(plant.table.to_arrow(partition_date=DAY.date()), expected)
+
+
+def test_a_server_whose_clock_is_a_little_behind_the_schedules_settles_at_the_first_try(plant: TailedPlant) -> None:
+    plant.clock.now = DAY + A_DAY + 2 * HOUR - timedelta(seconds=40)
+    assert plant.load_day(DAY.date(), "pumps").settled
 
 
 def test_a_first_load_of_a_day_has_no_difference_to_tell(plant: TailedPlant) -> None:

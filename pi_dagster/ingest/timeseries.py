@@ -34,6 +34,10 @@ Partition = tuple[date, str]
 Outcome = tuple[Partition, WindowReport | Exception]
 """A partition that was tried, with what was loaded or why it was not."""
 
+_CLOCKS_DIFFER = timedelta(minutes=5)
+"""A day is settled when the clock of Dagster's schedule says so; a server whose clock is a little behind that would
+otherwise have it read whole again at each tick until its own clock agrees."""
+
 
 def load_partition(
     site: Site, source: PIWebAPISource, lake: Lake, *, day: date, tag_group: str, run_id: str
@@ -330,6 +334,7 @@ class Planner:
         until = (now - timedelta(seconds=self._site.lag_seconds)).replace(microsecond=0)
         window = whole_day.until(until)
         window = Window(min(window.end, max(window.start, progress.next_start(overlap))), window.end)
+        settle_at = whole_day.end + timedelta(hours=self._site.settle_hours)
         return Plan(
             day=day,
             tag_group=tag_group,
@@ -337,7 +342,7 @@ class Planner:
             tags=tags,
             progress=progress,
             again_from=None if window.end == whole_day.end else window.end - overlap,
-            settles=window == whole_day and now >= whole_day.end + timedelta(hours=self._site.settle_hours),
+            settles=window == whole_day and now >= settle_at - _CLOCKS_DIFFER,
             server_now=now,
             planned_at=self._asked_at,
         )
