@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -103,19 +104,20 @@ class KerberosRealm:
         log = self.folder / "kdc.log"
         log.unlink(missing_ok=True)
         fake = [_program("faketime"), "-f", clock] if clock else []
-        process = subprocess.Popen([*fake, _program("krb5kdc"), "-n"], stderr=subprocess.PIPE)
+        # A session of its own, as faketime starts the KDC as its child.
+        process = subprocess.Popen(
+            [*fake, _program("krb5kdc"), "-n"], stderr=subprocess.DEVNULL, start_new_session=True
+        )
         try:
             while process.poll() is None:
                 with socket.socket() as probe:
                     if probe.connect_ex(("127.0.0.1", self.port)) == 0:
                         break
-            assert process.poll() is None, process.stderr and process.stderr.read()
+            assert process.poll() is None, log.read_text()
             yield
         finally:
-            process.terminate()
+            os.killpg(process.pid, signal.SIGTERM)
             process.wait(timeout=10)
-            if process.stderr is not None:
-                process.stderr.close()
 
 
 @contextmanager
