@@ -139,6 +139,28 @@ def test_yesterday_is_left_to_the_tail_until_it_settles_and_then_read_whole(
     assert tick(site, instance, settle)[1:] == [("pi_timeseries", f"{yesterday}|a", f"{yesterday}|c")]
 
 
+def test_the_day_of_a_tick_is_the_day_of_utc_wherever_dagster_stands(site: Site, instance: dg.DagsterInstance) -> None:
+    instance.report_runless_asset_event(dg.AssetMaterialization("pi_points"))
+    today = datetime.now(timezone.utc).date()
+    yesterday = today - timedelta(days=1)
+    soon_after_midnight = midnight(today).replace(hour=0, minute=30)
+    in_the_east = soon_after_midnight.replace(tzinfo=timezone(timedelta(hours=2)))
+    assert tick(site, instance, in_the_east)[0] == ("pi_timeseries", f"{yesterday}|a", f"{yesterday}|c")
+    assert tick(site, instance, soon_after_midnight)[0] == ("pi_timeseries", f"{today}|a", f"{today}|c")
+
+
+def test_schedules_and_days_know_no_daylight_saving(site: Site) -> None:
+    repository = build_pi_definitions(site.model_copy(update={"start_date": date(2026, 3, 28)})).get_repository_def()
+    assert {schedule.execution_timezone for schedule in repository.schedule_defs} == {"UTC"}
+    partitions = repository.assets_defs_by_key[dg.AssetKey("pi_timeseries")].partitions_def
+    assert isinstance(partitions, dg.MultiPartitionsDefinition)
+    days = partitions.get_partitions_def_for_dimension("date")
+    assert isinstance(days, dg.TimeWindowPartitionsDefinition)
+    for day in ("2026-03-29", "2026-10-25"):
+        window = days.time_window_for_partition_key(day)
+        assert (window.start, window.end - window.start) == (midnight(date.fromisoformat(day)), timedelta(days=1))
+
+
 def test_when_all_is_loaded_only_today_is(site: Site, instance: dg.DagsterInstance) -> None:
     instance.report_runless_asset_event(dg.AssetMaterialization("pi_points"))
     today = datetime.now(timezone.utc).date()
