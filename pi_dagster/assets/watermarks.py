@@ -1,7 +1,4 @@
-"""The watermarks that the last loads of partitions left, from the metadata of their materializations.
-
-Two look-ups for any number of partitions: Dagster's index knows the last event of each, so its history is not read.
-"""
+"""The watermarks that the last loads of partitions left, from the metadata of their materializations."""
 
 from __future__ import annotations
 
@@ -10,6 +7,7 @@ from datetime import datetime, timezone
 
 import dagster as dg
 
+from pi_dagster.automation.last_loads import last_load_ids, loads_by_id
 from pi_dagster.automation.partitions import (
     COMPLETE,
     FAILED_TAGS,
@@ -28,15 +26,9 @@ def last_watermarks(
     instance: dg.DagsterInstance, asset: dg.AssetKey, partitions: Collection[Partition]
 ) -> Mapping[Partition, Watermark]:
     """The watermark of each partition that has one; none where the last materialization tells none."""
-    keys = {str(partition_key(*partition)) for partition in partitions}
-    latest = instance.get_latest_storage_id_by_partition(
-        asset, dg.DagsterEventType.ASSET_MATERIALIZATION, partitions=keys
-    )
-    if not latest:
-        return {}
-    wanted = dg.AssetRecordsFilter(asset, storage_ids=list(latest.values()))
+    latest = last_load_ids(instance, asset, [partition_key(*partition) for partition in partitions])
     found: dict[Partition, Watermark] = {}
-    for record in instance.fetch_materializations(wanted, limit=len(latest)).records:
+    for record in loads_by_id(instance, asset, latest.values()):
         materialization = record.asset_materialization
         if materialization is None or record.partition_key is None:
             continue
