@@ -8,7 +8,7 @@ result tells of all that is known to differ, also of what other runs found and n
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 
 import dagster as dg
@@ -60,28 +60,27 @@ def build_counts_check(site: Site, resources: SiteResources, timeseries: dg.Asse
         instance = context.instance
         state = ReconcileState.last(instance, key)
         if timeseries in (context.run.asset_selection or ()):
-            # Dagster runs the checks of an asset together with each load by hand.
+            # A load by hand, with which Dagster runs the asset's checks.
             return _result(state, {})
         with errors_told_plainly(), resources.server(context).open() as source:
             days = days_to_compare(site, source.server_time())
             walk = _Walk(site, Reconciler(site, source, resources.lake(context).open()), instance, timeseries)
             loads = last_loads(instance, timeseries, state.differing)
-            walk.compare(
-                sorted(
-                    partition
-                    for partition, found in state.differing.items()
-                    if partition in loads and loads[partition].at > found.compared_at
-                )
+            loaded_since = sorted(
+                partition
+                for partition, found in state.differing.items()
+                if partition in loads and loads[partition].at > found.compared_at
             )
-            is_new_round = state.next_partition is None
-            next_partition = walk.go_on(days, state.next_partition)
+            walk.compare(loaded_since)
+            done = replace(state, compared_at=began)
+            if not loaded_since or state.is_due(began):
+                next_partition = walk.go_on(days, state.next_partition)
+                is_new_round = state.next_partition is None and bool(walk.compared)
+                done = replace(
+                    done, next_partition=next_partition, round_began=began if is_new_round else state.round_began
+                )
         differing = _differing(state, walk, began=began, days=days)
-        done = ReconcileState(
-            compared_at=began,
-            round_began=began if is_new_round else state.round_began,
-            next_partition=next_partition,
-            differing=differing,
-        )
+        done = replace(done, differing=differing)
         context.log.info(
             f"{walk.tag_days:,} counts of {len(walk.compared)} partitions compared in {walk.requests:,} requests; "
             f"partitions that differ: {len(differing)}."
@@ -131,6 +130,8 @@ class _Walk:
         for tag_group, days in by_group.items():
             loads = last_loads(self.instance, self.timeseries, [(day, tag_group) for day in days])
             settled = sorted(day for (day, _), load in loads.items() if load.is_settled)
+            if not settled:
+                continue
             left = self.site.reconcile_requests_per_run - self.requests
             if left <= 0:
                 return min(days), tag_group

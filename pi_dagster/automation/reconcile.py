@@ -114,7 +114,7 @@ class ReconcileState:
 
     Args:
         compared_at: when the last one was, in seconds since 1970; 0 for never.
-        round_began: when the first one of this round was.
+        round_began: when the first one of this round was that found something to compare.
         next_partition: where the round goes on; None when it is at its end.
         differing: the partitions that differ.
     """
@@ -168,9 +168,8 @@ class ReconcileState:
 
     def is_due(self, now: float) -> bool:
         """Whether the round goes on now, or the next one begins."""
-        if self.next_partition is not None:
-            return now >= self.compared_at + PAUSE_SECONDS
-        return now >= self.round_began + ROUND_SECONDS
+        is_open = self.next_partition is not None or now >= self.round_began + ROUND_SECONDS
+        return is_open and now >= self.compared_at + PAUSE_SECONDS
 
 
 @dataclass(frozen=True)
@@ -253,7 +252,8 @@ def build_reconcile_sensor(
         requests = [*reload.requests]
         # What is still being loaded is compared together with what was loaded before it.
         is_wanted = (loaded_since and not (reload.asked or reload.under_way)) or state.is_due(time.time())
-        if is_wanted and _may_compare(instance, compare):
+        is_loaded = instance.get_latest_materialization_event(timeseries) is not None
+        if is_wanted and is_loaded and _may_compare(instance, compare):
             requests.append(dg.RunRequest(job_name=check_job.name, tags=compare))
         if not requests:
             return dg.SensorResult(skip_reason=_told(state, reload))
