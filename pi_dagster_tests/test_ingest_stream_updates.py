@@ -252,26 +252,80 @@ def test_a_group_that_the_site_does_not_have_is_refused(plant: Plant) -> None:
         plant.settings(tag_groups=["pump"])
 
 
-def test_tags_for_which_no_time_is_left_come_first_the_next_time(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def one_tag_a_request(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pi_dagster.piwebapi.stream_updates.TAGS_A_REQUEST", 1)
     plant.site = plant.site.model_copy(
         update={"server": plant.site.server.model_copy(update={"max_requests_in_flight": 1})}
     )
 
-    def requests(number: int) -> Callable[[], bool]:
-        left = iter([*[True] * number, *[False] * 9])
-        return lambda: next(left)
 
-    first = plant.look(goes_on=requests(2))
+def time_for(requests: int) -> Callable[[], bool]:
+    left = iter([True] * requests)
+    return lambda: next(left, False)
+
+
+@pytest.mark.usefixtures("one_tag_a_request")
+def test_tags_for_which_no_time_is_left_come_first_the_next_time(plant: Plant) -> None:
+    first = plant.look(goes_on=time_for(2))
     assert (first.tags, first.waiting, first.partitions) == (2, 2, recent("boilers"))
-    second = plant.look(goes_on=requests(4))
+    second = plant.look(goes_on=time_for(4))
     assert (second.tags, second.waiting, second.partitions) == (4, 0, recent("pumps"))
     for number, point in enumerate((BLR1, BLR2, PMP1, PMP2), 3):
         plant.write(point, NOW - timedelta(days=number))
-    some = plant.look(goes_on=requests(2))
+    some = plant.look(goes_on=time_for(2))
     assert (len(some.partitions), some.waiting) == (2, 2)
-    others = plant.look(goes_on=requests(2))
+    others = plant.look(goes_on=time_for(2))
     assert {day for day, _ in some.partitions | others.partitions} == set(days_ago(3, 4, 5, 6))
+
+
+@pytest.mark.usefixtures("one_tag_a_request")
+def test_each_tag_has_its_turn_when_a_look_has_time_for_few(plant: Plant) -> None:
+    more = [Point(id=number, name=f"PMP{number}") for number in range(10, 21)]
+    for point in more:
+        plant.base.add(point)
+    plant.list_tags()
+    plant.look()
+    points = [BLR1, BLR2, PMP1, PMP2, *more]
+    for number, point in enumerate(points, 3):
+        plant.write(point, NOW - timedelta(days=number))
+    looks = [plant.look(goes_on=time_for(3)) for _ in range(5)]
+    assert {day for look in looks for day, _ in look.partitions} == set(days_ago(*range(3, 18)))
+
+
+@pytest.mark.usefixtures("one_tag_a_request")
+def test_a_new_tag_is_registered_although_the_others_take_all_the_time(plant: Plant) -> None:
+    plant.look()
+    plant.base.add(Point(id=9, name="PMP9"))
+    plant.list_tags()
+    found = plant.look(goes_on=time_for(3))
+    assert (found.unknown, found.waiting) == ({"pumps": 1}, 2)
+
+
+def test_tags_that_are_refused_keep_no_others_waiting(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant.look()
+    monkeypatch.setattr("pi_dagster.piwebapi.stream_updates.TAGS_A_REQUEST", 1)
+    monkeypatch.setattr(stream_updates, "REFUSED_PAUSE_SECONDS", 0.0)
+    plant.base.drop(BLR2.id)
+    plant.server.signups.unregister(BLR2, CHANGED)
+    assert plant.look().refused.keys() == {"BLR2"}
+    plant.base.add(Point(id=9, name="PMP9"))
+    plant.base.add(BLR2)
+    plant.list_tags()
+    plant.base.drop(BLR2.id)
+    found = plant.look()
+    assert (found.unknown, found.refused.keys()) == ({"pumps": 1}, {"BLR2"})
+
+
+def test_no_request_is_sent_when_the_time_is_over_also_where_one_tag_refuses_all(plant: Plant) -> None:
+    plant.server.faults.add(Fault(kind=FaultKind.STATUS, status=400, route="streamsets/updates"))
+    plant.server.requests.clear()
+    with pytest.raises(NoTagFollowedError):
+        plant.look()
+    asked_without_end = plant.server.requests.per_route["POST streamsets/updates"]
+    plant.server.requests.clear()
+    plant.look(goes_on=time_for(2))
+    assert (asked_without_end, plant.server.requests.per_route["POST streamsets/updates"]) == (7, 2)
 
 
 def test_a_list_of_tags_that_was_never_loaded_is_told(plant: Plant, tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ class Following:
 
     Args:
         markers: by WebID; those that were not asked for the longest come first.
-        refused: by WebID, when the tag could not be registered, by the monotonic clock.
+        refused: by WebID, when the tag could not be registered the last time, by the monotonic clock.
     """
 
     markers: Mapping[str, str] = field(default_factory=dict)
@@ -91,7 +91,7 @@ def follow(
     *,
     goes_on: Callable[[], bool],
 ) -> Followed:
-    """Ask for the changes since the last look, and register the tags whose marker is missing.
+    """Register the tags whose marker is missing, and ask for the changes of the others since the last look.
 
     Nothing is lost when it fails or its result is: the same look can be taken again.
 
@@ -115,24 +115,26 @@ def follow(
     in_flight = site.server.max_requests_in_flight
     seen = _Seen(tags)
     known = {web_id: marker for web_id, marker in following.markers.items() if web_id in tags}
+    now = time.monotonic()
+    refused = {web_id: at for web_id, at in following.refused.items() if web_id in tags and web_id not in known}
+    resting = {web_id for web_id, at in refused.items() if now - at < REFUSED_PAUSE_SECONDS}
+
+    def register_missing(web_ids: Collection[str]) -> int:
+        # Those that were refused before come last, or many of them would keep the others waiting. By group, so that
+        # where time runs out in between few groups are taken for changed twice.
+        missing = sorted(web_ids, key=lambda web_id: (web_id in refused, tags[web_id].tag_group, web_id))
+        for registration in register(source.transport, missing, in_flight=in_flight, goes_on=goes_on):
+            seen.add_registration(registration)
+        return len(missing)
+
+    # First those that have waited for it: asking for the changes of all others may take all the time of each look.
+    unregistered = register_missing(tags.keys() - known.keys() - resting)
     for updates in updates_since(
         source.transport, known, in_flight=in_flight, goes_on=goes_on, select_fields=site.server.select_fields
     ):
         seen.add_updates(updates)
-    not_asked = {web_id: known[web_id] for web_id in known.keys() - seen.asked}
-    now = time.monotonic()
-    resting = {
-        web_id: at
-        for web_id, at in following.refused.items()
-        if web_id in tags and now - at < REFUSED_PAUSE_SECONDS and web_id not in seen.markers
-    }
-    # By group, so that where time runs out in between few groups are taken for changed twice.
-    unregistered = sorted(
-        tags.keys() - seen.markers.keys() - not_asked.keys() - resting.keys(),
-        key=lambda web_id: (tags[web_id].tag_group, web_id),
-    )
-    for registration in register(source.transport, unregistered, in_flight=in_flight, goes_on=goes_on):
-        seen.add_registration(registration)
+    not_asked = {web_id: marker for web_id, marker in known.items() if web_id not in seen.asked}
+    unregistered += register_missing(known.keys() - seen.markers.keys() - not_asked.keys())
     # The clock last: no change that was told is from after it.
     server_now = source.server_time()
     if seen.refused and not seen.markers and not not_asked:
@@ -142,7 +144,13 @@ def follow(
             "Give the login the right to read these tags, or write `stream_updates: null` in the site."
         )
     return Followed(
-        following=Following({**not_asked, **seen.markers}, {**resting, **dict.fromkeys(seen.refused, now)}),
+        following=Following(
+            {**not_asked, **seen.markers},
+            {
+                **{web_id: at for web_id, at in refused.items() if web_id not in seen.markers},
+                **dict.fromkeys(seen.refused, now),
+            },
+        ),
         partitions=frozenset(
             {
                 *seen.partitions_to_load(site, server_now),
@@ -153,7 +161,7 @@ def follow(
         unknown=seen.unknown,
         refused={tags[web_id].name: reason for web_id, reason in seen.refused.items()},
         tags=len(seen.markers) + len(not_asked),
-        waiting=len(not_asked) + len(unregistered) - seen.registrations,
+        waiting=len(not_asked) + unregistered - seen.registrations,
         server_now=server_now,
     )
 

@@ -147,10 +147,11 @@ def register(
     first, *others = _chunks(web_ids) or [[]]
     if not first or not goes_on():
         return
-    registration = _register(transport, first)
+    ask = partial(_register, transport, goes_on)
+    registration = ask(first)
     yield registration
     if registration.markers:
-        yield from _in_parallel(others, partial(_register, transport), in_flight=in_flight, goes_on=goes_on)
+        yield from _in_parallel(others, ask, in_flight=in_flight, goes_on=goes_on)
 
 
 def updates_since(
@@ -173,7 +174,7 @@ def updates_since(
     Raises:
         PIWebAPIError: the server cannot be asked; see `errors`.
     """
-    ask = partial(_updates, transport, select_fields)
+    ask = partial(_updates, transport, select_fields, goes_on)
     yield from _in_parallel(_chunks(markers.items()), ask, in_flight=in_flight, goes_on=goes_on)
 
 
@@ -201,7 +202,7 @@ def _in_parallel(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _register(transport: Transport, web_ids: Sequence[str]) -> Registration:
+def _register(transport: Transport, goes_on: Callable[[], bool], web_ids: Sequence[str]) -> Registration:
     """Register tags in one request, or, as one that cannot be registered may fail all, in ever smaller ones."""
     try:
         return transport.register_for_updates(web_ids, partial(_parse_registrations, transport.url, web_ids))
@@ -211,7 +212,8 @@ def _register(transport: Transport, web_ids: Sequence[str]) -> Registration:
         if len(web_ids) == 1:
             return Registration({}, {web_ids[0]: str(error)})
     middle = len(web_ids) // 2
-    halves = [_register(transport, half) for half in (web_ids[:middle], web_ids[middle:])]
+    # Eighty that cannot be registered are 159 requests.
+    halves = [_register(transport, goes_on, half) for half in (web_ids[:middle], web_ids[middle:]) if goes_on()]
     return Registration(
         {web_id: marker for half in halves for web_id, marker in half.markers.items()},
         {web_id: reason for half in halves for web_id, reason in half.refused.items()},
@@ -235,7 +237,9 @@ def _parse_registrations(url: str, web_ids: Sequence[str], body: bytes) -> Regis
     return Registration(markers, refused)
 
 
-def _updates(transport: Transport, select_fields: bool, markers: Sequence[tuple[str, str]]) -> Updates:
+def _updates(
+    transport: Transport, select_fields: bool, goes_on: Callable[[], bool], markers: Sequence[tuple[str, str]]
+) -> Updates:
     fields = [("selectedFields", _UPDATE_FIELDS)] if select_fields else []
     query = [*(("marker", marker) for _, marker in markers), ("webIdType", "IDOnly"), *fields]
     try:
@@ -249,9 +253,11 @@ def _updates(transport: Transport, select_fields: bool, markers: Sequence[tuple[
         if len(markers) == 1:
             return Updates(CHANGES_SCHEMA.empty_table(), {}, {markers[0][0]: str(error)})
     middle = len(markers) // 2
-    halves = [_updates(transport, select_fields, half) for half in (markers[:middle], markers[middle:])]
+    halves = [
+        _updates(transport, select_fields, goes_on, half) for half in (markers[:middle], markers[middle:]) if goes_on()
+    ]
     return Updates(
-        pa.concat_tables([half.changes for half in halves]),
+        pa.concat_tables([CHANGES_SCHEMA.empty_table(), *(half.changes for half in halves)]),
         {web_id: marker for half in halves for web_id, marker in half.markers.items()},
         {web_id: reason for half in halves for web_id, reason in half.lost.items()},
     )
