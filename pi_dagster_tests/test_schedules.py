@@ -251,6 +251,23 @@ def test_a_day_waits_for_a_list_of_tags_from_after_it(site: Site, instance: dg.D
     ]
 
 
+def test_a_day_that_failed_waits_for_a_list_of_tags_from_after_it_too(site: Site, instance: dg.DagsterInstance) -> None:
+    """Its last load may have been a tail that could not read some tag."""
+    load_all_but(site, instance, set())
+    last_day = datetime.now(timezone.utc).date()
+    for group in ("a", "b"):
+        report(instance, last_day, group, settled=True)
+    instance.report_runless_asset_event(
+        dg.AssetMaterialization(
+            "pi_timeseries",
+            partition=partition_key(last_day, "c"),
+            metadata={"pi/settled": False, "pi/failed_tags": 1},
+        )
+    )
+    tomorrow = midnight(last_day) + timedelta(days=1, hours=site.settle_hours)
+    assert [asset for asset, _, _ in tick(site, instance, at=tomorrow)] == ["pi_timeseries", "pi_points"]
+
+
 def test_today_comes_first_in_the_queue(site: Site, instance: dg.DagsterInstance) -> None:
     instance.report_runless_asset_event(dg.AssetMaterialization("pi_points"))
     priorities = [request.tags.get("dagster/priority") for request in run_requests(site, instance)]

@@ -130,16 +130,17 @@ def build_timeseries_schedule(
             last_of_today = context.instance.get_run_records(dg.RunsFilter(tags=load_of("today")), limit=1)
             if any(STOPPED_TAG in record.dagster_run.tags for record in last_of_today):
                 context.log.info("No closed day is asked for: the last run was stopped by the server or the lake.")
-            elif work.next_day is not None:
-                day_end = datetime.combine(work.next_day.day, time(), timezone.utc) + timedelta(days=1)
+            elif work.next_day is not None or work.failed:
+                turn = int(now.timestamp() // _RETRY_PAUSE.total_seconds()) % max(1, len(work.failed))
+                day = work.next_day or work.failed[turn]
+                day_end = datetime.combine(day.day, time(), timezone.utc) + timedelta(days=1)
                 if _list_began(listed) < day_end.timestamp():
                     # A tag that was made during that day is in no older list, and the day is read only once.
                     request("tags", [points.key], [{}])
+                elif work.next_day is not None:
+                    request("closed day", [timeseries.key], day.run_tags(groups))
                 else:
-                    request("closed day", [timeseries.key], work.next_day.run_tags(groups))
-            elif work.failed:
-                turn = int(now.timestamp() // _RETRY_PAUSE.total_seconds()) % len(work.failed)
-                request("failed day", [timeseries.key], work.failed[turn].run_tags(groups), pause=_RETRY_PAUSE)
+                    request("failed day", [timeseries.key], day.run_tags(groups), pause=_RETRY_PAUSE)
         return requests or dg.SkipReason("What this tick would load is still being loaded by an earlier run.")
 
     return load_timeseries
