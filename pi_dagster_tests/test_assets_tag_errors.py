@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,12 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
+from pi_dagster.assets.tag_errors import TagErrorsOfRun
+from pi_dagster.components.site_file import load_site
+from pi_dagster.ingest.errors import TagsFailedError
+from pi_dagster.ingest.report import FailedTag
+from pi_dagster.ingest.window import Window
+from pi_dagster.lake import Lake
 from pi_dagster_tests.small_plant import DAYS, TODAY, SmallPlant, small_plant
 
 TAG_ERRORS = dg.AssetKey("pi_tag_errors")
@@ -123,3 +131,24 @@ def test_a_table_of_errors_that_cannot_be_written_fails_no_load_and_says_so(
     assert check.description is not None
     assert "is not a pi_tag_errors table" in check.description
     assert plant.rows() == plant.expected_rows(DAYS[:1], ["pumps"])
+
+
+def test_what_could_not_be_told_for_a_moment_is_told_later_in_the_run(plant: SmallPlant) -> None:
+    site, lake, table = load_site(plant.site_file), Lake(str(plant.lake)), plant.lake / "pi_tag_errors"
+    day = date.fromisoformat(DAYS[0])
+    tag = FailedTag(tag_webid="I1DP1", tag_name="PMP02.SPEED", error="403")
+    checks: list[dg.AssetCheckResult] = []
+
+    @dg.asset
+    def loads(context) -> None:  # type: ignore[no-untyped-def]
+        errors = TagErrorsOfRun(site, context, lake)
+        write_deltalake(str(table), pa.table({"somebody": ["else's"]}))
+        errors.add(((day, "pumps"), TagsFailedError(PUMPS, [tag], window=Window.of_day(day))))
+        errors.record()
+        shutil.rmtree(table)
+        errors.record()
+        checks.append(errors.check_result())
+
+    assert dg.materialize([loads]).success
+    assert checks[0].description is None
+    assert checks[0].metadata["pi/unread_tags_and_days"] == dg.MetadataValue.int(1)

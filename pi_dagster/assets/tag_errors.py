@@ -79,12 +79,11 @@ class TagErrorsOfRun:
         self._untold.append(load)
 
     def record(self) -> None:
-        """Bring the table up to date; at most one commit."""
-        loads, self._untold = self._untold, []
+        """Bring the table up to date; at most one commit. What cannot be told now is told by the next call."""
         try:
             version = record_tag_errors(
                 self._lake,
-                loads,
+                self._untold,
                 now=datetime.now(timezone.utc),
                 commit_info={"site": self._site.name, "run_id": self._context.run.run_id},
             )
@@ -94,6 +93,7 @@ class TagErrorsOfRun:
                 f"{PI_TAG_ERRORS.name} does not tell what became of the last tags, as it cannot be written: {error}"
             )
         else:
+            self._untold, self._trouble = [], None
             self._version = version if version is not None else self._version
 
     def check_result(self) -> dg.AssetCheckResult:
