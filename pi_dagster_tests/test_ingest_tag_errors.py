@@ -190,6 +190,22 @@ def test_a_whole_day_that_is_loaded_again_keeps_the_rows_of_a_deleted_tag(plant:
     assert plant.table.to_arrow().num_rows == before.num_rows
 
 
+def test_a_tag_that_was_deleted_after_it_had_moved_keeps_its_rows_in_its_old_group(plant: TailedPlant) -> None:
+    yesterday = (DAY - A_DAY).date()
+    plant.load_day(yesterday, "pumps")
+    before = plant.table.to_arrow()
+    boilers, pumps, tanks = plant.site.tag_groups
+    moved = (boilers, pumps.model_copy(update={"tag_filter": "PUMPS.1"}), tanks.model_copy(update={"tag_filter": "*"}))
+    plant.site = plant.site.model_copy(update={"tag_groups": moved})
+    plant.list_tags()
+    plant.base.drop(plant.tag("PUMPS.2").id)
+    plant.list_tags()
+    report = plant.load_day(yesterday, "pumps")
+    assert plant.table.to_arrow().num_rows == before.num_rows
+    assert report.difference is not None
+    assert report.difference.removed == 0
+
+
 def test_a_tag_that_the_list_shows_again_is_read_again_from_the_days_start(plant: TailedPlant) -> None:
     plant.tail(NOON + LAG)
     fault = plant.hide("PUMPS.2")

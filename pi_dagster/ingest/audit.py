@@ -90,9 +90,10 @@ def audit(
 
     for reading in source.read_in_turn(windows()):
         (day, tag_group), tags = planned.pop(0)
+        known = tag_list.of(tag_group)
         rows = _RowsOfTable(
             table.sorted_rows(partition_date=day, tag_group=tag_group),
-            gone=tag_list.of(tag_group).gone,
+            gone=known.gone | known.gone_elsewhere,
             only=None if is_wanted is None else [stream.web_id for stream in tags.streams],
         )
         yield _compare(source, day, tag_group, tags, rows, reading, most_examples)

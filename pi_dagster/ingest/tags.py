@@ -29,6 +29,8 @@ class PartitionTags:
     units: Mapping[str, str | None]
     gone: frozenset[str]
     """WebIDs of those that the server no longer lists, or did not know when they were asked for since it did."""
+    gone_elsewhere: frozenset[str] = frozenset()
+    """WebIDs of such tags of other partitions, or of none: before they moved they may have been in this one."""
     asked_again: frozenset[str] = frozenset()
     """WebIDs of those that it did not know once, and lists again."""
 
@@ -81,6 +83,18 @@ class TagList:
         return self.errors.gone()
 
     @cached_property
+    def _gone(self) -> frozenset[str]:
+        points, asked_in_vain = self._points, self._asked_in_vain
+        may_be_gone = pc.or_(
+            pc.invert(points["is_active"]), pc.is_in(points["tag_webid"], pa.array([*asked_in_vain], pa.string()))
+        )
+        return frozenset(
+            row["tag_webid"]
+            for row in points.filter(may_be_gone).to_pylist()
+            if not row["is_active"] or row["last_seen"] <= asked_in_vain[row["tag_webid"]]
+        )
+
+    @cached_property
     def _points(self) -> pa.Table:
         points = PointsTable.open(self._lake).to_arrow(_COLUMNS)
         if not points.num_rows:
@@ -99,17 +113,12 @@ class TagList:
                 "then materialize pi_points."
             )
         rows = of_group.filter(pc.equal(of_group["tag_group"], tag_group)).sort_by("tag_webid").to_pylist()
-        asked_in_vain = self._asked_in_vain
-        gone = frozenset(
-            row["tag_webid"]
-            for row in rows
-            if not row["is_active"]
-            or (row["tag_webid"] in asked_in_vain and row["last_seen"] <= asked_in_vain[row["tag_webid"]])
-        )
+        gone = self._gone.intersection(row["tag_webid"] for row in rows)
         streams = tuple(StreamRef(row["tag_webid"], row["tag_name"]) for row in rows if row["tag_webid"] not in gone)
         return PartitionTags(
             streams=streams,
             units={row["tag_webid"]: row["engineering_units"] or None for row in rows},
             gone=gone,
-            asked_again=frozenset(stream.web_id for stream in streams if stream.web_id in asked_in_vain),
+            gone_elsewhere=self._gone - gone,
+            asked_again=frozenset(stream.web_id for stream in streams if stream.web_id in self._asked_in_vain),
         )

@@ -24,6 +24,7 @@ from pi_dagster.ingest.window import Window
 from pi_dagster.lake import Lake, NewRows, PartitionWindow, TimeseriesTable, WindowCommit
 from pi_dagster.lake.difference import EventChanges, comparing
 from pi_dagster.lake.errors import LakeError
+from pi_dagster.lake.event_counts import event_counts
 from pi_dagster.piwebapi import PIWebAPIError, PIWebAPISource, ReadWindow, RecordedReading
 from pi_dagster.piwebapi.transport import TrafficCount
 from pi_dagster.site import Site
@@ -128,6 +129,7 @@ class PartitionLoad:
         self._rows = TableRows(plan.tags, ingestion_timestamp=datetime.now(timezone.utc))
         self._unread = UnreadTags()
         self._keep_tags = set(plan.tags.gone)
+        """Tags whose old rows stay; all of them are known once everything was read."""
         self._changes: EventChanges | None = None
         self._begun, self._traffic_before = begun, traffic_before
         self._ended, self._traffic_after = begun, traffic_before
@@ -249,6 +251,17 @@ class PartitionLoad:
             partition = f"{plan.tag_group} on {plan.day}"
             raise TagsFailedError(partition, self._unread.failed, window=plan.window, gone_tags=self._unread.gone)
         self._keep_tags.update(failures)
+        self._keep_gone_elsewhere()
+
+    def _keep_gone_elsewhere(self) -> None:
+        """A tag that was deleted after it had moved to another partition keeps its rows of before that in this one.
+
+        A tail replaces only what was loaded with the same tags, and so has none of these.
+        """
+        plan = self._plan
+        if plan.tags.gone_elsewhere and plan.window.start == Window.of_day(plan.day).start:
+            held = event_counts(TimeseriesTable.open(self._lake), [self.partition])[self.partition]
+            self._keep_tags.update(plan.tags.gone_elsewhere & held.keys())
 
 
 @dataclass(frozen=True, kw_only=True)

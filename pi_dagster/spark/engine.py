@@ -149,6 +149,7 @@ class SparkPartitionLoad(PartitionLoad):
                 gone_tags=self._unread.gone,
             )
         self._keep_tags.update(failed, gone)
+        self._keep_gone_elsewhere()
 
     def _summarize(self, rows: DataFrame) -> int:
         """Count what is about to be committed; returns the number of rows."""
