@@ -19,7 +19,7 @@ def day(number: int) -> date:
 
 def test_a_cursor_is_read_as_it_was_written() -> None:
     pending = {(day(0), "a"), (day(1), "a"), (day(9), "a"), (day(1), "b")}
-    cursor = UpdatesCursor("x:1", frozenset(pending))
+    cursor = UpdatesCursor("x:1", frozenset(pending), 1_790_000_000)
     assert UpdatesCursor.parse(str(cursor), ["a", "b"]) == cursor
     assert UpdatesCursor.parse(str(cursor), ["b"]).pending == {(day(1), "b")}, "a group that the site no longer has"
 
@@ -47,7 +47,7 @@ def test_no_number_of_partitions_makes_it_long_and_none_is_lost(pending: set[tup
 def test_the_markers_of_100_000_tags_take_a_cursor_of_60_characters() -> None:
     memory = MarkerMemory()
     following = Following({f"I1DP{number:032d}": f"{number:032x}_{number}" for number in range(100_000)})
-    cursor = UpdatesCursor(memory.keep(following))
+    cursor = UpdatesCursor(memory.keep(following), saved_at=1_790_000_000)
     assert len(str(cursor)) <= 60
     assert memory.at(UpdatesCursor.parse(str(cursor), []).position) is following
 

@@ -16,6 +16,7 @@ from deltalake import DeltaTable
 from pi_dagster.automation import stream_updates
 from pi_dagster.automation.partitions import RANGE_END_TAG, RANGE_START_TAG
 from pi_dagster.automation.reload import partitions_of_run
+from pi_dagster.automation.schedules import TAIL_TAG
 from pi_dagster.automation.stream_updates import WHY
 from pi_dagster.automation.updates_cursor import LONGEST_CURSOR
 from pi_dagster.definitions import defs
@@ -285,6 +286,32 @@ def test_a_partition_that_is_being_loaded_is_asked_for_when_that_is_over(plant: 
     for run in runs:
         daemon.instance.report_run_canceled(run)
     assert daemon.tick() == {f"{day(3)}|boilers"}, "the first load of the other was given up; the next one reads it all"
+    plant.assert_table_equals_archive()
+
+
+@pytest.mark.usefixtures("no_rest")
+def test_a_day_that_a_tail_is_the_first_to_load_is_asked_for_when_that_is_over(plant: Plant, daemon: Daemon) -> None:
+    """After an outage a tail reads today from midnight, and may have read the tag before the change."""
+    plant.write(BLR1, at(8), -1.0)
+    tags = {TAIL_TAG: "true", RANGE_START_TAG: f"{day(8)}|boilers", RANGE_END_TAG: f"{day(8)}|pumps"}
+    job = defs().get_repository_def().get_job("load_pi_timeseries")
+    tail = daemon.instance.create_run_for_job(job, tags=tags, status=dg.DagsterRunStatus.STARTED)
+    assert daemon.tick() == set()
+    daemon.run("load_pi_timeseries", **{RANGE_START_TAG: f"{day(8)}|boilers", RANGE_END_TAG: f"{day(8)}|boilers"})
+    daemon.instance.report_run_canceled(tail)
+    assert daemon.tick() == {f"{day(8)}|boilers"}
+
+
+@pytest.mark.usefixtures("no_rest")
+def test_a_run_that_failed_before_a_server_was_away_for_days_is_not_forgotten(
+    plant: Plant, daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant.write(BLR1, at(3), -1.0, UpdateOption.REPLACE)
+    broken = plant.server.faults.add(Fault(kind=FaultKind.STATUS, status=500, route="streamsets/recorded"))
+    assert daemon.tick() == {f"{day(3)}|boilers"}
+    plant.server.faults.clear(broken)
+    monkeypatch.setattr(stream_updates, "_now", lambda: datetime.now(timezone.utc) + timedelta(days=4))
+    assert daemon.tick() == {f"{day(3)}|boilers"}
     plant.assert_table_equals_archive()
 
 

@@ -70,7 +70,7 @@ def plan_reload(
     load = {LOAD_TAG: f"{timeseries.to_user_string()}: {why}"}
     groups = site.partition_names()
     known = frozenset(partition for partition in wanted if partition[1] in groups)
-    under_way = known & _under_way(instance, timeseries, groups, job_name)
+    under_way = known & partitions_under_way(instance, timeseries, groups, job_name)
     failed = known & _failed(instance, load, groups)
     free = known - under_way - failed
     blocks = sorted(_blocks(free, groups, longest=site.max_partitions_per_run), key=lambda block: block.last_day)[::-1]
@@ -101,6 +101,33 @@ def partitions_of_run(run: dg.DagsterRun, groups: Sequence[str]) -> frozenset[Pa
     if first_group not in groups or last_group not in groups:
         return frozenset()
     return _Block(first_day, last_day, first_group, last_group).partitions(groups)
+
+
+def partitions_under_way(
+    instance: dg.DagsterInstance,
+    timeseries: dg.AssetKey,
+    groups: Sequence[str],
+    job_name: str,
+    *,
+    with_tails: bool = False,
+) -> frozenset[Partition]:
+    """Partitions that some run, whoever asked for it, is to load, or is loading.
+
+    Args:
+        instance: Dagster's record of runs.
+        timeseries: the key of pi_timeseries.
+        groups: all partition keys of the dimension `tag_group`, in the site's order.
+        job_name: the job that loads pi_timeseries.
+        with_tails: count tails too. They read only what is new, unless they are the first to load a day.
+    """
+    runs = [record.dagster_run for record in instance.get_run_records(dg.RunsFilter(statuses=UNFINISHED))]
+    return frozenset(
+        partition
+        for run in runs
+        if (with_tails or TAIL_TAG not in run.tags)
+        and (timeseries in (run.asset_selection or ()) or run.job_name == job_name)
+        for partition in partitions_of_run(run, groups)
+    )
 
 
 @dataclass(frozen=True)
@@ -139,19 +166,6 @@ def _blocks(partitions: Collection[Partition], groups: Sequence[str], *, longest
                 members = []
             members.append(group)
         yield _Block(first, last, members[0], members[-1])
-
-
-def _under_way(
-    instance: dg.DagsterInstance, timeseries: dg.AssetKey, groups: Sequence[str], job_name: str
-) -> frozenset[Partition]:
-    """Partitions that some run, whoever asked for it, is to load whole; a tail reads only what is new."""
-    runs = [record.dagster_run for record in instance.get_run_records(dg.RunsFilter(statuses=UNFINISHED))]
-    return frozenset(
-        partition
-        for run in runs
-        if TAIL_TAG not in run.tags and (timeseries in (run.asset_selection or ()) or run.job_name == job_name)
-        for partition in partitions_of_run(run, groups)
-    )
 
 
 def _failed(instance: dg.DagsterInstance, load: Mapping[str, str], groups: Sequence[str]) -> frozenset[Partition]:

@@ -17,7 +17,13 @@ import dagster as dg
 from pi_dagster.assets.failures import errors_told_plainly
 from pi_dagster.automation.last_loads import last_load_ids, loads_by_id
 from pi_dagster.automation.partitions import partition_key, split_partition_key
-from pi_dagster.automation.reload import RUNS_A_TICK, Reload, partitions_of_run, plan_reload
+from pi_dagster.automation.reload import (
+    RUNS_A_TICK,
+    Reload,
+    partitions_of_run,
+    partitions_under_way,
+    plan_reload,
+)
 from pi_dagster.automation.schedules import LOAD_TAG
 from pi_dagster.automation.updates_cursor import MarkerMemory, UpdatesCursor
 from pi_dagster.ingest.stream_updates import Followed, Following, follow
@@ -93,7 +99,16 @@ def build_stream_updates_sensor(
                     goes_on=lambda: time.monotonic() < deadline,
                 )
                 requests = source.traffic.requests
-        reload = _plan(context.instance, site, timeseries, {*cursor.pending, *followed.partitions}, job_name=job_name)
+        now = _now()
+        reload = _plan(
+            context.instance,
+            site,
+            timeseries,
+            {*cursor.pending, *followed.partitions},
+            job_name=job_name,
+            now=now,
+            last_tick=datetime.fromtimestamp(cursor.saved_at, timezone.utc) if cursor.saved_at else now,
+        )
         pending = reload.under_way | reload.waiting
         told = _told(followed, requests) + (
             f" Partitions asked for: {len(reload.asked)}; to be asked for later: {len(pending)}."
@@ -101,7 +116,7 @@ def build_stream_updates_sensor(
             else " Nothing has to be loaded again."
         )
         context.log.info(told)
-        saved = str(UpdatesCursor(memory.keep(followed.following), pending))
+        saved = str(UpdatesCursor(memory.keep(followed.following), pending, saved_at=int(now.timestamp())))
         if not reload.requests:
             return dg.SensorResult(skip_reason=told, cursor=saved)
         return dg.SensorResult(run_requests=[*reload.requests], cursor=saved)
@@ -116,6 +131,8 @@ def _plan(
     changed: Set[Partition],
     *,
     job_name: str,
+    now: datetime,
+    last_tick: datetime,
 ) -> Reload:
     """What to ask for of the partitions that have changed and of those whose reload failed; the rest is pending.
 
@@ -123,8 +140,9 @@ def _plan(
     """
     groups = site.partition_names()
     load = {LOAD_TAG: f"{timeseries.key.to_user_string()}: {WHY}"}
-    now = datetime.now(timezone.utc)
-    runs = instance.get_run_records(dg.RunsFilter(tags=load, updated_after=now - _FAILURES_LAST))
+    # A server that was away for days fails runs, and the ticks that would have seen it.
+    since = min(now, last_tick) - _FAILURES_LAST
+    runs = instance.get_run_records(dg.RunsFilter(tags=load, updated_after=since))
     newest: dict[Partition, dg.RunRecord] = {}
     for record in runs:
         for partition in partitions_of_run(record.dagster_run, groups):
@@ -140,18 +158,18 @@ def _plan(
         if now - record.create_timestamp < (FAILED_PAUSE if partition in failed else PAUSE)
     }
     # Before the look for what is loaded: a first load that ends in between counts for one or the other.
-    first_loads = plan_reload(instance, site, timeseries.key, changed, why=WHY, job_name=job_name, at_most=0).under_way
-    loaded_by = _loaded_by(instance, timeseries.key, {*changed, *failed})
-    created = _created(instance, {loaded_by[partition] for partition in failed & loaded_by.keys()})
+    under_way = partitions_under_way(instance, timeseries.key, groups, job_name, with_tails=True)
+    keys = [str(partition_key(*partition)) for partition in {*changed, *failed}]
+    loads = {split_partition_key(key): load for key, load in last_load_ids(instance, timeseries.key, keys).items()}
+    loaded_at = _runs_created(instance, timeseries.key, {loads[partition] for partition in failed & loads.keys()})
     # A run that was there before the one that failed may have read before the change. Today is materialized by every
     # tail, which does not tell that its older changes were read; its settling reads all.
     still_failed = {
         partition
-        for partition in failed & loaded_by.keys()
-        if partition[0] >= now.date()
-        or created.get(loaded_by[partition], _LONG_AGO) < newest[partition].create_timestamp
+        for partition in failed & loads.keys()
+        if partition[0] >= now.date() or loaded_at.get(partition, _LONG_AGO) < newest[partition].create_timestamp
     }
-    wanted = (changed & loaded_by.keys()) | still_failed
+    wanted = (changed & loads.keys()) | still_failed
     reload = plan_reload(
         instance, site, timeseries.key, wanted - resting, why=WHY, job_name=job_name, at_most=RUNS_A_TICK
     )
@@ -159,7 +177,7 @@ def _plan(
     return Reload(
         requests=reload.requests,
         asked=reload.asked,
-        under_way=(reload.under_way & changed) | (first_loads - loaded_by.keys()),
+        under_way=(reload.under_way & changed) | ((under_way & changed) - loads.keys()),
         waiting=(reload.waiting | (wanted & resting)) & changed,
     )
 
@@ -168,22 +186,20 @@ def _has_failed(record: dg.RunRecord) -> bool:
     return record.dagster_run.status in (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 
 
-def _loaded_by(instance: dg.DagsterInstance, asset: dg.AssetKey, partitions: Set[Partition]) -> Mapping[Partition, str]:
-    """The runs that materialized partitions last; none for those that never were."""
-    latest = last_load_ids(instance, asset, [str(partition_key(*partition)) for partition in partitions])
-    return {
+def _runs_created(instance: dg.DagsterInstance, asset: dg.AssetKey, load_ids: Set[int]) -> Mapping[Partition, datetime]:
+    """When the runs were asked for that made these materializations; runs that were deleted since are left out."""
+    runs = {
         split_partition_key(record.partition_key): record.run_id
-        for record in loads_by_id(instance, asset, list(latest.values()))
+        for record in loads_by_id(instance, asset, load_ids)
         if record.partition_key is not None
     }
+    records = instance.get_run_records(dg.RunsFilter(run_ids=[*set(runs.values())])) if runs else ()
+    created = {record.dagster_run.run_id: record.create_timestamp for record in records}
+    return {partition: created[run_id] for partition, run_id in runs.items() if run_id in created}
 
 
-def _created(instance: dg.DagsterInstance, run_ids: Set[str]) -> Mapping[str, datetime]:
-    """When runs were asked for; those that were deleted since are left out."""
-    if not run_ids:
-        return {}
-    records = instance.get_run_records(dg.RunsFilter(run_ids=list(run_ids)))
-    return {record.dagster_run.run_id: record.create_timestamp for record in records}
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
 
 
 def _told(followed: Followed, requests: int) -> str:

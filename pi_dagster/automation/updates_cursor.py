@@ -41,10 +41,12 @@ class UpdatesCursor:
     Args:
         position: names the markers to go on from; empty when there are none.
         pending: partitions that have to be loaded again and were not asked for yet.
+        saved_at: when its tick was, in seconds since 1970: what failed since, no tick has seen; 0 for no tick.
     """
 
     position: str = ""
     pending: frozenset[Partition] = frozenset()
+    saved_at: int = 0
 
     @classmethod
     def parse(cls, cursor: str | None, groups: Sequence[str]) -> UpdatesCursor:
@@ -56,7 +58,11 @@ class UpdatesCursor:
         """
         try:
             told: Any = json.loads(cursor or "{}")
-            return cls(str(told["position"]), frozenset(_partitions(told["pending"], groups)))
+            return cls(
+                position=str(told["position"]),
+                pending=frozenset(_partitions(told["pending"], groups)),
+                saved_at=int(told.get("at", 0)),
+            )
         except (ValueError, TypeError, KeyError, AttributeError):
             return cls()
 
@@ -69,8 +75,10 @@ class UpdatesCursor:
                     "pending": {
                         group: [f"{first} {last}" for first, last in days] for group, days in sorted(pending.items())
                     },
+                    "at": self.saved_at,
                 },
                 ensure_ascii=False,
+                separators=(",", ":"),
             )
             if len(cursor) <= LONGEST_CURSOR:
                 return cursor
