@@ -33,8 +33,9 @@ CHECK = dg.AssetCheckKey(TIMESERIES, COUNTS_MATCH)
 class Plant:
     """Two groups of two tags with an event an hour, and the Dagster that loads them."""
 
-    def __init__(self, running: RunningSimulator, site: Site, instance: dg.DagsterInstance) -> None:
+    def __init__(self, running: RunningSimulator, base: MemoryBase, site: Site, instance: dg.DagsterInstance) -> None:
         self.archive = running.archive
+        self.base = base
         self.faults = running.faults
         self.site = site
         self.instance = instance
@@ -95,8 +96,8 @@ def new_plant(tmp_path: Path) -> Iterator[Plant]:
     ticks = [to_ticks(first + timedelta(hours=hour)) for hour in range(72)]
     events = Events.of("Float32", ticks, [float(hour) for hour in range(72)])
     points = [Point(id=n, name=name) for n, name in enumerate(("BLR1", "BLR2", "PMP1", "PMP2"), 1)]
-    archive = Archive(MemoryBase(points, {point.id: events for point in points}))
-    with Simulator(archive=archive).serve() as running, dg.DagsterInstance.ephemeral(str(tmp_path)) as instance:
+    base = MemoryBase(points, {point.id: events for point in points})
+    with Simulator(archive=Archive(base)).serve() as running, dg.DagsterInstance.ephemeral(str(tmp_path)) as instance:
         site = Site.model_validate(
             {
                 "server": {"url": running.url, "retry_budget_seconds": 0},
@@ -107,7 +108,7 @@ def new_plant(tmp_path: Path) -> Iterator[Plant]:
                 "tag_groups": [{"name": "boilers", "tag_filter": "BLR*"}, {"name": "pumps", "tag_filter": "PMP*"}],
             }
         )
-        yield Plant(running, site, instance)
+        yield Plant(running, base, site, instance)
 
 
 @pytest.fixture
@@ -170,6 +171,43 @@ def test_what_was_loaded_again_is_compared_again_at_once(plant: Plant) -> None:
     assert plant.tick() == []
 
 
+def test_a_run_that_began_before_the_comparison_is_no_second_try(plant: Plant) -> None:
+    """It may have read the day before the event came, and have written it after the comparison."""
+    partition = f"{DAYS[2]}|boilers"
+    plant.insert("BLR1", hour(1, 6.5))
+    assert not plant.compare().passed
+    loaded = dg.AssetRecordsFilter(TIMESERIES, asset_partitions=[partition])
+    (record,) = plant.instance.fetch_materializations(loaded, limit=1).records
+    late = record.event_log_entry._replace(timestamp=datetime.now(timezone.utc).timestamp())
+    plant.instance.store_event(late)
+    assert plant.compare().severity is dg.AssetCheckSeverity.WARN
+    (request,) = plant.tick()
+    assert ranges([request]) == {(partition, partition)}
+    assert plant.run(request).success
+    assert plant.compare().passed
+
+
+def test_a_load_that_ends_while_counts_are_compared_is_not_one_after_the_comparison(plant: Plant) -> None:
+    plant.insert("BLR1", hour(1, 6.5))
+    plant.compare()
+    state = ReconcileState.last(plant.instance, CHECK)
+    assert state.differing[DAYS[2], "boilers"].compared_at > state.compared_at
+
+
+def test_a_group_that_has_lost_its_tags_is_not_compared_again_and_again(plant: Plant) -> None:
+    plant.insert("BLR1", hour(1, 6.5))
+    assert not plant.compare().passed
+    (request,) = plant.tick()
+    assert plant.run(request).success
+    for name in ("BLR1", "BLR2"):
+        point = plant.archive.point_by_name(name)
+        assert point is not None
+        plant.base.drop(point.id)
+    assert plant.run(dg.RunRequest(job_name="load_pi_points")).success
+    plant.compare()
+    assert plant.tick() == []
+
+
 @pytest.mark.usefixtures("every_tick_is_due")
 def test_a_run_leaves_what_its_requests_do_not_reach_for_to_the_next(plant: Plant) -> None:
     plant.change(reconcile_requests_per_run=1)
@@ -222,7 +260,7 @@ def test_runs_of_the_schedule_and_of_the_job_do_not_compare(new_plant: Plant) ->
 
 def differing(loaded: DifferingPartition | None = None, *, events: int = 25, at: float = 1000.0) -> DifferingPartition:
     found = [CountDifference(DAYS[0], "boilers", "BLR1", "webid", events, 24)]
-    return DifferingPartition.of(found, compared_at=at, before=loaded, loaded_at=at - 1 if loaded else None)
+    return DifferingPartition.of(found, compared_at=at, before=loaded, load_began=at - 1 if loaded else None)
 
 
 def test_what_differs_in_the_same_way_after_a_load_is_left_alone() -> None:
@@ -231,7 +269,7 @@ def test_what_differs_in_the_same_way_after_a_load_is_left_alone() -> None:
     assert (first.is_left_alone, again.is_left_alone) == (False, True)
     # Also when it was not loaded once more until the next round.
     later = DifferingPartition.of(
-        [CountDifference(DAYS[0], "boilers", "BLR1", "webid", 25, 24)], compared_at=3000, before=again, loaded_at=1999
+        [CountDifference(DAYS[0], "boilers", "BLR1", "webid", 25, 24)], compared_at=3000, before=again, load_began=1999
     )
     assert later.is_left_alone
 
@@ -247,7 +285,7 @@ def test_what_differs_in_another_way_is_loaded_again_but_not_for_ever() -> None:
 def test_a_new_difference_of_a_partition_that_was_left_alone_is_loaded() -> None:
     left_alone = differing(differing(at=1000), at=2000)
     found = [CountDifference(DAYS[0], "boilers", "BLR1", "webid", 26, 24)]
-    anew = DifferingPartition.of(found, compared_at=3000, before=left_alone, loaded_at=1500)
+    anew = DifferingPartition.of(found, compared_at=3000, before=left_alone, load_began=1500)
     assert left_alone.is_left_alone
     assert not anew.is_left_alone
 

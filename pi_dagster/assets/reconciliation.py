@@ -22,6 +22,7 @@ from pi_dagster.automation.reconcile import (
     DifferingPartition,
     ReconcileState,
     last_loads,
+    when_loads_began,
 )
 from pi_dagster.ingest.errors import NoTagsError
 from pi_dagster.ingest.reconcile import Comparison, CountDifference, Reconciler
@@ -79,7 +80,7 @@ def build_counts_check(site: Site, resources: SiteResources, timeseries: dg.Asse
                 done = replace(
                     done, next_partition=next_partition, round_began=began if is_new_round else state.round_began
                 )
-        differing = _differing(state, walk, began=began, days=days)
+        differing = _differing(state, walk, days=days)
         done = replace(done, differing=differing)
         context.log.info(
             f"{walk.tag_days:,} counts of {len(walk.compared)} partitions compared in {walk.requests:,} requests; "
@@ -106,6 +107,8 @@ class _Walk:
     instance: dg.DagsterInstance
     timeseries: dg.AssetKey
     comparisons: list[Comparison] = field(default_factory=list)
+    without_tags: set[str] = field(default_factory=set)
+    """Tag groups that have none, whose partitions can neither be compared nor loaded."""
 
     @property
     def compared(self) -> set[Partition]:
@@ -143,7 +146,7 @@ class _Walk:
                         return last_day + timedelta(days=1), tag_group
             except NoTagsError:
                 # Its loads fail and say so.
-                continue
+                self.without_tags.add(tag_group)
         return None
 
     def go_on(self, days: Sequence[date], start: Partition | None) -> Partition | None:
@@ -178,9 +181,7 @@ class _Walk:
         return metadata
 
 
-def _differing(
-    state: ReconcileState, walk: _Walk, *, began: float, days: Sequence[date]
-) -> Mapping[Partition, DifferingPartition]:
+def _differing(state: ReconcileState, walk: _Walk, *, days: Sequence[date]) -> Mapping[Partition, DifferingPartition]:
     """What differs now: what was found, and what was known before and not looked at."""
     found: dict[Partition, dict[str, CountDifference]] = {}
     for comparison in walk.comparisons:
@@ -188,20 +189,22 @@ def _differing(
             for partition in difference.partitions:
                 # A tag that two groups hold is found in both.
                 found.setdefault(partition, {})[difference.tag_webid] = difference
-    loads = last_loads(walk.instance, walk.timeseries, found)
+    load_began = when_loads_began(walk.instance, last_loads(walk.instance, walk.timeseries, found))
     compared = walk.compared
+    groups = {*walk.site.partition_names()} - walk.without_tags
+    now = time.time()
     return {
         **{
             partition: before
             for partition, before in state.differing.items()
-            if partition not in compared and partition[0] in days and partition[1] in walk.site.partition_names()
+            if partition not in compared and partition[0] in days and partition[1] in groups
         },
         **{
             partition: DifferingPartition.of(
                 list(differences.values()),
-                compared_at=began,
+                compared_at=now,
                 before=state.differing.get(partition),
-                loaded_at=loads[partition].at if partition in loads else None,
+                load_began=load_began.get(partition),
             )
             for partition, differences in sorted(found.items())
         },

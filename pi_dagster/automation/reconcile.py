@@ -60,7 +60,7 @@ class DifferingPartition:
     """A partition that did not hold what the archive does when it was last compared.
 
     Args:
-        compared_at: when that was, in seconds since 1970.
+        compared_at: when that was done, in seconds since 1970.
         digest: of the differences.
         tags: how many tags differ.
         examples: tag, events at the server and in the table of some of them.
@@ -82,19 +82,20 @@ class DifferingPartition:
         *,
         compared_at: float,
         before: DifferingPartition | None,
-        loaded_at: float | None,
+        load_began: float | None,
     ) -> DifferingPartition:
         """What to remember of a partition.
 
         Args:
             differences: what was found in it now.
-            compared_at: when the comparison began.
+            compared_at: when the comparison was done; not earlier, or a load that it saw would count as one after it.
             before: what was remembered so far.
-            loaded_at: when it was loaded last.
+            load_began: when the run began that loaded it last: one that was under way already may have read it before
+                it came to differ.
         """
         found = sorted((one.tag_webid, one.server, one.table) for one in differences)
         digest = hashlib.sha256(repr(found).encode()).hexdigest()[:16]
-        was_loaded = before is not None and loaded_at is not None and loaded_at > before.compared_at
+        was_loaded = before is not None and load_began is not None and load_began > before.compared_at
         is_same = before is not None and before.digest == digest
         loads = before.loads + 1 if before is not None and was_loaded and not is_same else 0
         return cls(
@@ -179,10 +180,12 @@ class LastLoad:
     Args:
         at: when, in seconds since 1970.
         is_settled: it was read whole after its time to settle.
+        run_id: by which run.
     """
 
     at: float
     is_settled: bool
+    run_id: str
 
 
 def last_loads(
@@ -197,9 +200,17 @@ def last_loads(
         if materialization is not None and record.partition_key is not None:
             settled = materialization.metadata.get(SETTLED)
             found[split_partition_key(record.partition_key)] = LastLoad(
-                record.timestamp, settled is not None and settled.value is True
+                record.timestamp, settled is not None and settled.value is True, record.run_id
             )
     return found
+
+
+def when_loads_began(instance: dg.DagsterInstance, loads: Mapping[Partition, LastLoad]) -> Mapping[Partition, float]:
+    """When the runs of these loads began, in seconds since 1970; of a run that was deleted since, when it loaded."""
+    run_ids = list({load.run_id for load in loads.values()})
+    records = instance.get_run_records(dg.RunsFilter(run_ids=run_ids)) if run_ids else ()
+    began = {record.dagster_run.run_id: record.start_time for record in records}
+    return {partition: began.get(load.run_id) or load.at for partition, load in loads.items()}
 
 
 def build_reconcile_sensor(
