@@ -70,6 +70,19 @@ def test_the_check_stays_red_while_other_partitions_are_loaded_well(
     assert load(plant, instance, PUMPS)[1].passed is True
 
 
+def test_a_day_that_was_read_to_settle_without_a_tag_is_not_settled(
+    plant: SmallPlant, instance: dg.DagsterInstance
+) -> None:
+    plant.keep_on_tag_errors()
+    plant.forbid_tag("PMP02.SPEED")
+    load(plant, instance, PUMPS)
+    event = instance.get_latest_materialization_event(dg.AssetKey("pi_timeseries"))
+    assert event is not None
+    assert event.asset_materialization is not None
+    told = event.asset_materialization.metadata
+    assert (told["pi/read_to_settle"].value, told["pi/settled"].value) == (True, False)
+
+
 def test_a_run_that_fails_for_a_tag_turns_the_check_red_too(plant: SmallPlant, instance: dg.DagsterInstance) -> None:
     plant.forbid_tag("PMP02.SPEED")
     succeeded, check = load(plant, instance, PUMPS)

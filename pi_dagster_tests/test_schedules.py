@@ -205,6 +205,13 @@ def load_all_but(site: Site, instance: dg.DagsterInstance, left_out: set[tuple[d
                 report(instance, day, group, settled=True)
 
 
+def lack_a_tag(instance: dg.DagsterInstance, day: date, group: str, *, read_to_settle: bool) -> None:
+    """What a load tells that the site lets keep what it could read."""
+    metadata = {"pi/settled": False, "pi/failed_tags": 1, **({"pi/read_to_settle": True} if read_to_settle else {})}
+    key = partition_key(day, group)
+    instance.report_runless_asset_event(dg.AssetMaterialization("pi_timeseries", partition=key, metadata=metadata))
+
+
 def test_when_the_rest_is_loaded_a_failed_day_is_tried_again_but_not_at_every_tick(
     site: Site, instance: dg.DagsterInstance
 ) -> None:
@@ -221,10 +228,23 @@ def test_when_the_rest_is_loaded_a_failed_day_is_tried_again_but_not_at_every_ti
 def test_a_day_that_lacks_a_tag_is_tried_again_like_one_that_failed(site: Site, instance: dg.DagsterInstance) -> None:
     oldest = site.start_date
     load_all_but(site, instance, {(oldest, "c")})
-    partial = {"pi/settled": False, "pi/failed_tags": 1}
-    key = partition_key(oldest, "c")
-    instance.report_runless_asset_event(dg.AssetMaterialization("pi_timeseries", partition=key, metadata=partial))
-    assert tick(site, instance)[1:] == [("pi_timeseries", f"{oldest}|c", f"{oldest}|c")]
+    lack_a_tag(instance, oldest, "c", read_to_settle=True)
+    [_, again] = run_requests(site, instance)
+    assert again.tags[LOAD_TAG] == "pi_timeseries: failed day"
+    assert again.tags["dagster/asset_partition_range_start"] == f"{oldest}|c"
+
+
+def test_a_day_whose_tail_could_not_read_a_tag_is_read_to_settle_all_the_same(
+    site: Site, instance: dg.DagsterInstance
+) -> None:
+    """It does not wait for its turn among the days that lack that tag since long ago."""
+    oldest, yesterday = site.start_date, site.start_date + timedelta(days=1)
+    load_all_but(site, instance, {(oldest, "c"), (yesterday, "c")})
+    lack_a_tag(instance, oldest, "c", read_to_settle=True)
+    lack_a_tag(instance, yesterday, "c", read_to_settle=False)
+    [_, closed_day] = run_requests(site, instance, midnight(yesterday) + timedelta(days=1, hours=12))
+    assert closed_day.tags[LOAD_TAG] == "pi_timeseries: closed day"
+    assert closed_day.tags["dagster/asset_partition_range_start"] == f"{yesterday}|c"
 
 
 def test_a_server_that_is_down_does_not_use_up_the_days_to_load(site: Site, instance: dg.DagsterInstance) -> None:
@@ -252,18 +272,12 @@ def test_a_day_waits_for_a_list_of_tags_from_after_it(site: Site, instance: dg.D
 
 
 def test_a_day_that_failed_waits_for_a_list_of_tags_from_after_it_too(site: Site, instance: dg.DagsterInstance) -> None:
-    """Its last load may have been a tail that could not read some tag."""
+    """Dagster may tell that it failed because its last tail did."""
     load_all_but(site, instance, set())
     last_day = datetime.now(timezone.utc).date()
     for group in ("a", "b"):
         report(instance, last_day, group, settled=True)
-    instance.report_runless_asset_event(
-        dg.AssetMaterialization(
-            "pi_timeseries",
-            partition=partition_key(last_day, "c"),
-            metadata={"pi/settled": False, "pi/failed_tags": 1},
-        )
-    )
+    fail(site, instance, last_day, "c")
     tomorrow = midnight(last_day) + timedelta(days=1, hours=site.settle_hours)
     assert [asset for asset, _, _ in tick(site, instance, at=tomorrow)] == ["pi_timeseries", "pi_points"]
 

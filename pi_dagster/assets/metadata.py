@@ -22,6 +22,7 @@ from pi_dagster.automation.frame_days import (
 from pi_dagster.automation.partitions import (
     COMPLETE,
     FAILED_TAGS,
+    READ_TO_SETTLE,
     SETTLED,
     TABLE_VERSION,
     TAGS_DIGEST,
@@ -110,6 +111,8 @@ def window_metadata(report: WindowReport, *, is_tail: bool = False) -> Metadata:
         metadata["pi/last_event"] = dg.MetadataValue.timestamp(report.last_event)
     if report.unread_since is not None:
         metadata[UNREAD_SINCE] = dg.MetadataValue.timestamp(report.unread_since)
+    if report.read_to_settle:
+        metadata[READ_TO_SETTLE] = dg.MetadataValue.bool(True)
     if report.failed_tags:
         metadata["pi/failed_tags_and_reasons"] = failed_tags_table(report.failed_tags)
     if report.gone_tags:

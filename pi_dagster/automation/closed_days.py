@@ -1,7 +1,7 @@
 """Which closed days still have to be loaded, as Dagster's own record of materializations and failures tells.
 
 A day is done when it was read whole after its time to settle. Until then it is the tail's, which has read nearly all
-of it; afterwards it makes no difference how much that was.
+of it; afterwards it makes no difference how much that was, or whether a tag could not be read.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from itertools import groupby
 import dagster as dg
 
 from pi_dagster.automation.last_loads import last_load_ids, loads_by_id
-from pi_dagster.automation.partitions import FAILED_TAGS, SETTLED, partition_key, range_tags
+from pi_dagster.automation.partitions import FAILED_TAGS, READ_TO_SETTLE, SETTLED, partition_key, range_tags
 from pi_dagster.site import Site
 
 
@@ -45,7 +45,8 @@ class OpenWork:
 
     Args:
         next_day: the oldest day with groups that are not settled, not under way and did not fail.
-        failed: the days with groups whose last load failed, or could not read some tag, oldest first.
+        failed: the days with groups whose last load failed, or was to settle them and could not read some tag, oldest
+            first.
         days: how many days are not settled, those under way included.
     """
 
@@ -111,7 +112,8 @@ class ClosedDays:
             materialization = record.asset_materialization
             told = {name: value.value for name, value in materialization.metadata.items()} if materialization else {}
             finished = _State.SETTLED if told.get(SETTLED) else _State.TO_LOAD
-            self._state_of_event[record.storage_id] = _State.FAILED if told.get(FAILED_TAGS) else finished
+            lacks_a_tag = told.get(READ_TO_SETTLE) and told.get(FAILED_TAGS)
+            self._state_of_event[record.storage_id] = _State.FAILED if lacks_a_tag else finished
 
 
 def _stretches(positions: Sequence[int]) -> Iterator[tuple[int, int]]:

@@ -18,6 +18,10 @@ COMPLETE = "pi/complete"
 SETTLED = "pi/settled"
 """Metadata of a materialization: true when the day is complete and was read whole after its time to settle."""
 
+READ_TO_SETTLE = "pi/read_to_settle"
+"""Metadata of a materialization: true when the day was read whole after its time to settle; it is not settled all the
+same when a tag could not be read. Left out otherwise."""
+
 WATERMARK = "pi/watermark"
 """Metadata of a materialization: up to which instant it is complete."""
 

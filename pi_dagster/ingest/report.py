@@ -132,8 +132,10 @@ class WindowReport:
     """From when on a tag that could not be read may lack events; None when every tag was read whole."""
     complete: bool
     """True when the watermark is the end of the day and no tag lacks anything."""
+    read_to_settle: bool
+    """True when the day was read whole after its time to settle."""
     settled: bool
-    """True when the day is complete and was read whole after its time to settle."""
+    """True when the day is complete too."""
     lag_seconds: float
     """How far the watermark is behind the server's clock."""
     rows: int

@@ -199,6 +199,7 @@ class PartitionLoad:
             watermark=watermark,
             unread_since=unread_since,
             complete=is_complete,
+            read_to_settle=plan.settles,
             settled=is_complete and plan.settles,
             lag_seconds=(server_now - watermark).total_seconds(),
             rows=commit.rows,
