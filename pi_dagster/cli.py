@@ -267,6 +267,7 @@ def audit(
         )
         from pi_dagster.diagnosis import open_for_a_person
         from pi_dagster.ingest.audit import audit as compare
+        from pi_dagster.ingest.audit import left_partitions
         from pi_dagster.ingest.source import open_source
         from pi_dagster.lake import Lake
 
@@ -282,6 +283,15 @@ def audit(
         totals = AuditTotals(limit)
         with open_source(loaded.server) as source:
             partitions = [(day, name) for day in days for name in names]
+            left = () if groups else left_partitions(loaded, lake, days)
+            if left:
+                _complain(
+                    f"Note: pi_timeseries has partitions that the site does not have ({left[0][0]}|{left[0][1]}"
+                    f"{', ...' if len(left) > 1 else ''}), as of a tag group that was renamed or has other shards now. "
+                    "Rows in them of tags that the site has are told as not in the archive: delete them once the days "
+                    "are loaded for the groups of today."
+                )
+            partitions += left
             audits = compare(
                 loaded, source, lake, partitions, is_wanted=tags_to_audit(tag_patterns or ()), most_examples=limit
             )

@@ -160,6 +160,26 @@ def test_a_tag_that_cannot_be_read_is_not_taken_for_equal(plant: SmallPlant) -> 
     assert "0 missing in the table, 0 changed, 0 not in the archive" in result.stdout
 
 
+def test_rows_that_a_renamed_group_has_left_behind_are_found(plant: SmallPlant) -> None:
+    """Its tags are in the table twice once the day is loaded for the new name."""
+    plant.site_file.write_text(plant.site_file.read_text().replace("name: tanks, ", "name: tanks, shards: 2, "))
+    site = load_site(plant.site_file)
+    with open_source(site.server) as source:
+        refresh_points(site, source, Lake(site.lake.uri), run_id="test")
+    for day in DAYS[:2]:
+        for group in ("tanks-00", "tanks-01"):
+            load(plant, day, group)
+    result = audit()
+    assert result.exit_code == 1
+    for day in DAYS[:2]:
+        assert (
+            f"{day}|tanks: 0 missing in the table, 0 changed, {ROWS_PER_PARTITION} not in the archive" in result.stdout
+        )
+    assert f"({DAYS[0]}|tanks, ...), as of a tag group that was renamed or has other shards now" in result.stderr
+    DeltaTable(str(plant.lake / "pi_timeseries")).delete("tag_group = 'tanks'")
+    assert audit().exit_code == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

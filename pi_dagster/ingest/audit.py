@@ -7,7 +7,7 @@ those days again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timezone
 
@@ -22,6 +22,7 @@ from pi_dagster.ingest.timeseries import Partition
 from pi_dagster.ingest.window import Window
 from pi_dagster.lake import Lake, TimeseriesTable
 from pi_dagster.lake.difference import ChangedEvent, EventChanges, comparing
+from pi_dagster.lake.live_files import live_partitions
 from pi_dagster.piwebapi import PIWebAPISource, ReadWindow, RecordedReading
 from pi_dagster.site import Site
 
@@ -51,6 +52,22 @@ class PartitionAudit:
         return not differing and not self.unread_tags
 
 
+_NO_TAGS = PartitionTags((), {}, frozenset())
+
+
+def left_partitions(site: Site, lake: Lake, days: Collection[date]) -> Sequence[Partition]:
+    """Partitions of these days that the table has and the site has not: their tag group has another name or shards now.
+
+    Raises:
+        LakeError: the table cannot be read, or is not there.
+    """
+    table = TimeseriesTable.open(lake, create=False)
+    names = site.partition_names()
+    return sorted(
+        (day, group) for day, group in live_partitions(table.snapshot()) if day in days and group not in names
+    )
+
+
 def audit(
     site: Site,
     source: PIWebAPISource,
@@ -61,6 +78,8 @@ def audit(
     most_examples: int = 0,
 ) -> Iterator[PartitionAudit]:
     """Compare partitions of days that are over with the server.
+
+    In a partition that the site does not have, rows of tags of the site are not in the archive: they belong elsewhere.
 
     Args:
         site: the settings.
@@ -77,11 +96,12 @@ def audit(
     """
     table = TimeseriesTable.open(lake, create=False)
     tag_list = TagList(site, lake)
+    groups = site.partition_names()
     planned: list[tuple[Partition, PartitionTags]] = []
 
     def windows() -> Iterator[ReadWindow]:
         for day, tag_group in partitions:
-            tags = tag_list.of(tag_group)
+            tags = tag_list.of(tag_group) if tag_group in groups else _NO_TAGS
             if is_wanted is not None:
                 tags = tags.without([stream.web_id for stream in tags.streams if not is_wanted(stream.name)])
             planned.append(((day, tag_group), tags))
@@ -90,13 +110,20 @@ def audit(
 
     for reading in source.read_in_turn(windows()):
         (day, tag_group), tags = planned.pop(0)
-        known = tag_list.of(tag_group)
+        is_of_site = tag_group in groups
+        known = tag_list.of(tag_group) if is_of_site else _NO_TAGS
+        names = {
+            stream.web_id: stream.name
+            for group in ([tag_group] if is_of_site else groups)
+            for stream in tag_list.of(group).streams
+            if is_wanted is None or is_wanted(stream.name)
+        }
         rows = _RowsOfTable(
             table.sorted_rows(partition_date=day, tag_group=tag_group),
             gone=known.gone | known.gone_elsewhere,
-            only=None if is_wanted is None else [stream.web_id for stream in tags.streams],
+            only=None if is_of_site and is_wanted is None else [*names],
         )
-        yield _compare(source, day, tag_group, tags, rows, reading, most_examples)
+        yield _compare(source, day, tag_group, tags, names, rows, reading, most_examples)
 
 
 def _compare(
@@ -104,11 +131,11 @@ def _compare(
     day: date,
     tag_group: str,
     tags: PartitionTags,
+    names: Mapping[str, str],
     rows: _RowsOfTable,
     reading: RecordedReading,
     most_examples: int,
 ) -> PartitionAudit:
-    names = {stream.web_id: stream.name for stream in tags.streams}
     changes = EventChanges(most_examples=most_examples)
     events = _rows_of_archive(reading, tags, names)
     archive_events = sum(
@@ -127,7 +154,9 @@ def _compare(
     )
 
 
-def _rows_of_archive(reading: RecordedReading, tags: PartitionTags, names: dict[str, str]) -> Iterator[pa.RecordBatch]:
+def _rows_of_archive(
+    reading: RecordedReading, tags: PartitionTags, names: Mapping[str, str]
+) -> Iterator[pa.RecordBatch]:
     now = pa.scalar(datetime.now(timezone.utc), pa.timestamp("us", "UTC"))
     for events in reading:
         yield from table_rows(events, names=names, units=tags.units, ingestion_timestamp=now).to_batches()

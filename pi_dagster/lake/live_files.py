@@ -77,6 +77,15 @@ def live_files(snapshot: DeltaTable, partitions: Collection[Partition]) -> Mappi
     return found
 
 
+def live_partitions(snapshot: DeltaTable) -> set[Partition]:
+    """The partitions that have files."""
+    actions = pa.table(snapshot.get_add_actions(flatten=True))
+    if not actions.num_rows:
+        return set()
+    days = actions["partition.partition_date"].cast(pa.date32()).to_pylist()
+    return set(zip(days, actions["partition.tag_group"].cast(pa.string()).to_pylist(), strict=True))
+
+
 @contextmanager
 def opened(folder: TableFolder, path: str) -> Iterator[pq.ParquetFile]:
     """A file of the table, open for reading.
