@@ -9,9 +9,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from pi_dagster.automation.partitions import RANGE_END_TAG, RANGE_START_TAG
+from pi_dagster.automation.partitions import RANGE_END_TAG, RANGE_START_TAG, TAIL_TAG
 from pi_dagster.automation.reload import LOAD_TAG, Reload, partitions_of_run, plan_reload
-from pi_dagster.automation.schedules import TAIL_TAG
 from pi_dagster.factory import build_pi_definitions
 from pi_dagster.ingest.timeseries import Partition
 from pi_dagster.site import Site

@@ -9,8 +9,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from pi_dagster.automation.partitions import partition_key, range_tags
-from pi_dagster.automation.schedules import DAYS_BEHIND_TAG, LOAD_TAG, TAIL_TAG
+from pi_dagster.automation.partitions import TAIL_TAG, partition_key, range_tags
+from pi_dagster.automation.schedules import DAYS_BEHIND_TAG, LOAD_TAG
 from pi_dagster.factory import build_pi_definitions
 from pi_dagster.site import Site, TagGroup
 
@@ -255,6 +255,20 @@ def test_a_server_that_is_down_does_not_use_up_the_days_to_load(site: Site, inst
     for _ in range(3):
         assert not job.execute_in_process(instance=instance, tags=tags, raise_on_error=False).success
         assert tick(site, instance) == [("pi_timeseries", f"{today}|a", f"{today}|c")]
+
+
+def test_days_that_only_tails_failed_on_are_loaded_one_a_tick(site: Site, instance: dg.DagsterInstance) -> None:
+    """As after an outage of the server: the tails of those days were the only tries."""
+    oldest, yesterday = site.start_date, site.start_date + timedelta(days=1)
+    load_all_but(site, instance, {(day, group) for day in (oldest, yesterday) for group in ("b", "c")})
+    job = build_pi_definitions(site).get_repository_def().get_job("load_pi_timeseries")
+    for day in (oldest, yesterday):
+        tags = {**range_tags(day, "b", "c"), TAIL_TAG: "true"}
+        assert not job.execute_in_process(instance=instance, tags=tags, raise_on_error=False).success
+    fail(site, instance, oldest, "b")
+    [_, closed_day] = run_requests(site, instance, midnight(yesterday) + timedelta(days=1, hours=12))
+    assert closed_day.tags[LOAD_TAG] == "pi_timeseries: closed day"
+    assert closed_day.tags["dagster/asset_partition_range_start"] == f"{oldest}|c"
 
 
 def test_a_day_waits_for_a_list_of_tags_from_after_it(site: Site, instance: dg.DagsterInstance) -> None:

@@ -14,9 +14,8 @@ import pytest
 from deltalake import DeltaTable
 
 from pi_dagster.automation import stream_updates
-from pi_dagster.automation.partitions import RANGE_END_TAG, RANGE_START_TAG
+from pi_dagster.automation.partitions import RANGE_END_TAG, RANGE_START_TAG, TAIL_TAG
 from pi_dagster.automation.reload import partitions_of_run
-from pi_dagster.automation.schedules import TAIL_TAG
 from pi_dagster.automation.stream_updates import WHY
 from pi_dagster.automation.updates_cursor import LONGEST_CURSOR
 from pi_dagster.definitions import defs

@@ -17,6 +17,7 @@ from pi_dagster.assets.metadata import table_metadata, window_metadata
 from pi_dagster.assets.tag_errors import TagErrorsOfRun, every_tag_read
 from pi_dagster.assets.watermarks import last_watermarks
 from pi_dagster.automation.partitions import (
+    TAIL_TAG,
     build_timeseries_partitions,
     is_range_run,
     partition_key,
@@ -24,7 +25,7 @@ from pi_dagster.automation.partitions import (
     run_keys,
     split_partition_key,
 )
-from pi_dagster.automation.schedules import DAYS_BEHIND_TAG, STOPPED_TAG, TAIL_TAG
+from pi_dagster.automation.schedules import DAYS_BEHIND_TAG, STOPPED_TAG
 from pi_dagster.ingest.tail import load_tail
 from pi_dagster.ingest.timeseries import Outcome, Partition, PartitionLoad, partitions_in_turn, run_in_turn
 from pi_dagster.lake import Lake

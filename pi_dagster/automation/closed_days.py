@@ -15,7 +15,7 @@ from itertools import groupby
 import dagster as dg
 
 from pi_dagster.automation.last_loads import last_load_ids, loads_by_id
-from pi_dagster.automation.partitions import FAILED_TAGS, READ_TO_SETTLE, SETTLED, partition_key, range_tags
+from pi_dagster.automation.partitions import FAILED_TAGS, READ_TO_SETTLE, SETTLED, TAIL_TAG, partition_key, range_tags
 from pi_dagster.site import Site
 
 
@@ -44,7 +44,7 @@ class OpenWork:
     """What of the days whose time to settle has come is not settled.
 
     Args:
-        next_day: the oldest day with groups that are not settled, not under way and did not fail.
+        next_day: the oldest day with groups that are not settled, not under way and did not fail, but for their tails.
         failed: the days with groups whose last load failed, or was to settle them and could not read some tag, oldest
             first.
         days: how many days are not settled, those under way included.
@@ -84,11 +84,21 @@ class ClosedDays:
                 state: [group for group in groups if states[partition_key(day, group)] is state] for state in _State
             }
             open_days += len(in_state[_State.SETTLED]) < len(groups)
-            if in_state[_State.TO_LOAD] and next_day is None:
-                next_day = DayToLoad(day, in_state[_State.TO_LOAD])
+            if next_day is None:
+                to_load = {
+                    group for group in in_state[_State.FAILED] if self._only_its_tail_failed(instance, day, group)
+                }
+                to_load.update(in_state[_State.TO_LOAD])
+                next_day = DayToLoad(day, sorted(to_load, key=groups.index)) if to_load else None
             if in_state[_State.FAILED]:
                 failed.append(DayToLoad(day, in_state[_State.FAILED]))
         return OpenWork(next_day, failed, open_days)
+
+    def _only_its_tail_failed(self, instance: dg.DagsterInstance, day: date, group: str) -> bool:
+        """Whether the last run for a partition that failed was a tail, as after days without the server."""
+        last = instance.get_latest_planned_materialization_info(self._timeseries.key, str(partition_key(day, group)))
+        run = instance.get_run_by_id(last.run_id) if last is not None else None
+        return run is not None and TAIL_TAG in run.tags
 
     def _states(self, instance: dg.DagsterInstance, keys: Sequence[str]) -> dict[str, _State]:
         asset, partitions = self._timeseries.key, self._timeseries.partitions_def

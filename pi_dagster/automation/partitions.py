@@ -37,6 +37,9 @@ TABLE_VERSION = "lake/table_version"
 FAILED_TAGS = "pi/failed_tags"
 """Metadata of a materialization: how many tags of the partition could not be read."""
 
+TAIL_TAG = "pi/tail"
+"""Run tag that asks for what is new since the watermarks; runs without it, such as a person's, read whole days."""
+
 RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"
 

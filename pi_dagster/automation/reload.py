@@ -14,8 +14,14 @@ from datetime import date, datetime, timedelta, timezone
 import dagster as dg
 
 from pi_dagster.automation.frame_days import days_between, stretches
-from pi_dagster.automation.partitions import RANGE_END_TAG, RANGE_START_TAG, partition_key, split_partition_key
-from pi_dagster.automation.schedules import LOAD_TAG, TAIL_TAG, UNFINISHED
+from pi_dagster.automation.partitions import (
+    RANGE_END_TAG,
+    RANGE_START_TAG,
+    TAIL_TAG,
+    partition_key,
+    split_partition_key,
+)
+from pi_dagster.automation.schedules import LOAD_TAG, UNFINISHED
 from pi_dagster.ingest.timeseries import Partition
 from pi_dagster.site import Site
 

@@ -8,14 +8,11 @@ from datetime import datetime, time, timedelta, timezone
 import dagster as dg
 
 from pi_dagster.automation.closed_days import ClosedDays
-from pi_dagster.automation.partitions import only_own_checks, range_tags
+from pi_dagster.automation.partitions import TAIL_TAG, only_own_checks, range_tags
 from pi_dagster.site import Site
 
 LOAD_TAG = "pi/load"
 """Run tag that says what the schedule asked for, so that it does not ask again while that run is under way."""
-
-TAIL_TAG = "pi/tail"
-"""Run tag that asks for what is new since the watermarks; runs without it, such as a person's, read whole days."""
 
 DAYS_BEHIND_TAG = "pi/days_to_load"
 """Run tag that tells how many closed days are not loaded, so that today's metadata can show it."""
