@@ -170,6 +170,30 @@ def test_where_very_much_differs_only_some_is_read(tmp_path: Path, monkeypatch: 
         assert [one.tag_name for one in found.differences] == [f"A{number}" for number in range(1, 10)]
 
 
+def test_what_no_way_of_counting_explains_is_read_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reconcile, "MOST_READ_A_PARTITION", 2)
+    monkeypatch.setattr(reconcile, "_VOTES_THAT_DECIDE", 99)
+    with served(tmp_path) as plant:
+        plant.insert("A9", NOON + timedelta(minutes=1))
+        found = plant.compare()
+        assert (found.suspects, found.read) == (13, 4)
+        assert [(one.day, one.tag_name) for one in found.differences] == [(DAYS[0], "A9")]
+        assert found.not_looked_at == 4, "of the other day, on which none that was read differs"
+
+
+def test_many_tags_that_changed_groups_are_found_although_only_some_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconcile, "MOST_READ_A_PARTITION", 1)
+    with served(tmp_path) as plant:
+        move_b1(plant)
+        plant.load("a")
+        wanted = {partition for one in plant.compare("b").differences for partition in one.partitions}
+        assert wanted == {(day, "b") for day in DAYS}
+        plant.load("b")
+        assert not plant.compare("b").differences
+
+
 def test_days_with_very_many_events_are_compared_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reconcile, "MOST_EVENTS_COUNTED", 250)
     with served(tmp_path) as plant, open_source(plant.site.server) as source:

@@ -173,6 +173,7 @@ class _Walk:
             "pi/compared_tag_days": dg.MetadataValue.int(self.tag_days),
             "pi/counted_events": dg.MetadataValue.int(events),
             "pi/suspected_tag_days": dg.MetadataValue.int(sum(one.suspects for one in self.comparisons)),
+            "pi/suspected_and_not_looked_at": dg.MetadataValue.int(sum(one.not_looked_at for one in self.comparisons)),
             "pi/uncounted_tags": dg.MetadataValue.int(len({(tag.tag_group, tag.tag_name) for tag in uncounted})),
             "load/requests": dg.MetadataValue.int(self.requests),
         }

@@ -82,6 +82,7 @@ class Comparison:
         uncounted: tags that the server does not count, or whose events it does not send.
         suspects: tag-days whose counts differ from the table's.
         read: how many of them were read, event by event.
+        not_looked_at: how many were not read, although none that was read of their day does differ.
         requests: sent to the server.
     """
 
@@ -92,6 +93,7 @@ class Comparison:
     uncounted: Sequence[UncountedTag]
     suspects: int
     read: int
+    not_looked_at: int
     requests: int
 
 
@@ -145,7 +147,13 @@ class Reconciler:
         sent_before = self._source.traffic.requests
         counted, failures = self._count([stream.web_id for stream in tags.streams], held)
         suspects = self._suspects(tag_group, tags, held, counted)
-        read, failures_of_reading = self._read(suspects)
+        # A count of all events or of the good ones is a suspicion only until it is known which of them are counted.
+        explained = {
+            (day, web_id)
+            for (day, web_id), number in counted.items()
+            if (day, web_id) in suspects and number in suspects[day, web_id].total
+        }
+        read, failures_of_reading = self._read(sorted(suspects, key=lambda tag_day: (tag_day in explained, tag_day)))
         failures.update(failures_of_reading)
         real = {tag_day for tag_day, count in read.items() if count != suspects[tag_day].total}
         if real:
@@ -156,11 +164,11 @@ class Reconciler:
                 suspects[day, web_id] = suspects[day, web_id].plus(new.minus(old))
                 if read[day, web_id] == suspects[day, web_id].total:
                     real.remove((day, web_id))
-        # Where only some of a day were read, and one of these is real, the others are what they look like.
+        # Where only some of a day were read, and one of these is real, the others are what they look like. What came
+        # from another group is not counted, and leaves with the load of the day.
         days = {day for day, _ in real}
-        real |= {
-            (day, web_id) for day, web_id in suspects.keys() - read.keys() if day in days and web_id not in failures
-        }
+        left = {(day, web_id) for day, web_id in suspects.keys() - read.keys() if web_id not in failures}
+        real |= {(day, web_id) for day, web_id in left & counted.keys() - explained if day in days}
         return Comparison(
             partitions=[(day, tag_group) for day in held],
             tag_days=len(counted),
@@ -180,6 +188,7 @@ class Reconciler:
             uncounted=[UncountedTag(tag_group, self._points[web_id].name, error) for web_id, error in failures.items()],
             suspects=len(suspects),
             read=len(read),
+            not_looked_at=sum(day not in days for day, _ in left),
             requests=self._source.traffic.requests - sent_before,
         )
 
@@ -258,10 +267,10 @@ class Reconciler:
                 others[row["tag_group"]] = EventCount(row["count_all"], int(row["quality_good_sum"] or 0))
         return found
 
-    def _read(self, tag_days: Collection[TagDay]) -> tuple[dict[TagDay, EventCount], dict[str, str]]:
-        """The recorded values of some tags and days, counted; and why those of some tags could not be read."""
+    def _read(self, tag_days: Sequence[TagDay]) -> tuple[dict[TagDay, EventCount], dict[str, str]]:
+        """The recorded values of the first tags of each day, counted; and why those of some tags could not be read."""
         by_day: dict[date, list[str]] = defaultdict(list)
-        for day, web_id in sorted(tag_days):
+        for day, web_id in tag_days:
             if len(by_day[day]) < MOST_READ_A_PARTITION:
                 by_day[day].append(web_id)
         windows = [
