@@ -170,6 +170,12 @@ def test_a_day_that_settles_at_its_end_does_not_wait_for_it(plant: Plant) -> Non
     assert has_to_be_loaded_again(site, last_minute.date(), last_minute, now)
 
 
+def test_a_day_that_may_have_settled_by_another_clock_does_not_wait_for_it(plant: Plant) -> None:
+    site = plant.site.model_copy(update={"settle_hours": 0.1})
+    last_minute, now = MIDNIGHT - timedelta(minutes=1), MIDNIGHT + timedelta(minutes=3)
+    assert has_to_be_loaded_again(site, last_minute.date(), last_minute, now)
+
+
 def test_a_look_whose_result_was_lost_is_taken_again(plant: Plant) -> None:
     plant.look()
     before = plant.following

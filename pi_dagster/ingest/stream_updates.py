@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pi_dagster.ingest.errors import IngestError, PointsMissingError
-from pi_dagster.ingest.timeseries import Partition
+from pi_dagster.ingest.timeseries import CLOCKS_DIFFER, Partition
 from pi_dagster.ingest.window import Window
 from pi_dagster.lake import Lake, PointsTable
 from pi_dagster.piwebapi import PIWebAPISource
@@ -178,7 +178,7 @@ def has_to_be_loaded_again(site: Site, day: date, oldest_change: datetime, serve
     if not site.start_date <= day <= server_now.date():
         return False
     read_by_the_tail = server_now - timedelta(seconds=site.lag_seconds, minutes=site.tail_overlap_minutes)
-    settles_at = Window.of_day(day).end + timedelta(hours=site.settle_hours)
+    settles_at = Window.of_day(day).end + timedelta(hours=site.settle_hours) - CLOCKS_DIFFER
     # The tail may be done with a day that is over, so the settling of that day, which reads all, has to come yet.
     return not (oldest_change >= read_by_the_tail and server_now < settles_at)
 

@@ -35,7 +35,7 @@ Partition = tuple[date, str]
 Outcome = tuple[Partition, WindowReport | Exception]
 """A partition that was tried, with what was loaded or why it was not."""
 
-_CLOCKS_DIFFER = timedelta(minutes=5)
+CLOCKS_DIFFER = timedelta(minutes=5)
 """A day is settled when the clock of Dagster's schedule says so; a server whose clock is a little behind that would
 otherwise have it read whole again at each tick until its own clock agrees."""
 
@@ -356,7 +356,7 @@ class Planner:
             tags=tags,
             progress=progress,
             again_from=None if window.end == whole_day.end else window.end - overlap,
-            settles=window == whole_day and now >= settle_at - _CLOCKS_DIFFER,
+            settles=window == whole_day and now >= settle_at - CLOCKS_DIFFER,
             server_now=now,
             planned_at=self._asked_at,
         )
