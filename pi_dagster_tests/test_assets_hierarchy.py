@@ -95,4 +95,5 @@ def test_a_site_without_af_has_none_of_its_assets(plant: SmallPlant) -> None:
         plant.site_file.read_text(encoding="utf-8") + "  asset_framework: null\n", encoding="utf-8"
     )
     keys = plant.definitions().resolve_asset_graph().get_all_asset_keys()
-    assert {key.to_user_string() for key in keys} == {"pi_archive", "pi_points", "pi_timeseries"}
+    names = {key.to_user_string() for key in keys}
+    assert names == {"pi_archive", "pi_points", "pi_timeseries", "pi_tag_errors"}
