@@ -156,8 +156,7 @@ def test_what_could_not_be_told_for_a_moment_is_told_later_in_the_run(plant: Sma
     def loads(context) -> None:  # type: ignore[no-untyped-def]
         errors = TagErrorsOfRun(site, context, lake)
         write_deltalake(str(table), pa.table({"somebody": ["else's"]}))
-        errors.add(((day, "pumps"), TagsFailedError(PUMPS, [tag], window=Window.of_day(day))))
-        errors.record()
+        errors.add(((day, "pumps"), TagsFailedError(PUMPS, [tag], window=Window.of_day(day))), tell_at_once=True)
         shutil.rmtree(table)
         errors.record()
         checks.append(errors.check_result())
@@ -165,3 +164,20 @@ def test_what_could_not_be_told_for_a_moment_is_told_later_in_the_run(plant: Sma
     assert dg.materialize([loads]).success
     assert checks[0].description is None
     assert checks[0].metadata["pi/unread_tags_and_days"] == dg.MetadataValue.int(1)
+
+
+def test_an_error_is_told_at_once_and_what_went_well_at_the_end_of_the_run(
+    plant: SmallPlant, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant.keep_on_tag_errors()
+    plant.forbid_tag("PMP02.SPEED")
+    told: list[int] = []
+    record = TagErrorsOfRun.record
+    monkeypatch.setattr(TagErrorsOfRun, "record", lambda errors: (record(errors), told.append(len(errors._untold))))
+    tags = {
+        "dagster/asset_partition_range_start": f"{DAYS[0]}|boilers",
+        "dagster/asset_partition_range_end": f"{DAYS[0]}|tanks",
+    }
+    assert run(plant, instance, "load_pi_timeseries", tags=tags).success
+    assert told == [0, 0], "once for the pumps, once at the end; not for the boilers and the tanks"
+    assert DeltaTable(str(plant.lake / "pi_tag_errors")).version() == 1

@@ -11,6 +11,7 @@ from datetime import datetime, timezone
 import dagster as dg
 
 from pi_dagster.assets.metadata import table_metadata, tag_errors_table
+from pi_dagster.ingest.report import WindowReport
 from pi_dagster.ingest.tag_errors import Loaded, OpenErrors, record_tag_errors
 from pi_dagster.lake import Lake
 from pi_dagster.lake.errors import LakeError
@@ -74,9 +75,18 @@ class TagErrorsOfRun:
         self._version: int | None = None
         self._trouble: LakeError | None = None
 
-    def add(self, load: Loaded) -> None:
-        """Take what became of a partition, to be told by `record`."""
+    def add(self, load: Loaded, *, tell_at_once: bool) -> None:
+        """Take what became of a partition, to be told by `record`.
+
+        Args:
+            load: the partition and what came of it.
+            tell_at_once: do not keep an error to oneself. What went well can wait for the end of the run: looking
+                whether there is anything to tell of it costs as much as Dagster does for a partition.
+        """
         self._untold.append(load)
+        _, outcome = load
+        if tell_at_once and (not isinstance(outcome, WindowReport) or outcome.failed_tags or outcome.gone_tags):
+            self.record()
 
     def record(self) -> None:
         """Bring the table up to date; at most one commit. What cannot be told now is told by the next call."""

@@ -89,9 +89,7 @@ def build_pi_timeseries(
             load = _tail_of if is_tail else _days_of
             for partition, outcome in load(site, context, source, lake, [split_partition_key(key) for key in keys]):
                 key = str(partition_key(*partition))
-                tag_errors.add((partition, outcome))
-                if not is_tail:
-                    tag_errors.record()
+                tag_errors.add((partition, outcome), tell_at_once=not is_tail)
                 if isinstance(outcome, Exception):
                     context.log.error(f"{key}: {outcome}")
                     failed.append(FailedPartition(key, outcome))
