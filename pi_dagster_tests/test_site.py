@@ -153,6 +153,7 @@ def test_a_schedule_that_is_not_cron_is_refused(cron: str) -> None:
     assert "is not a cron expression" in refusal(schedules={"timeseries": cron})
     assert "is not a cron expression" in refusal(schedules={"assets": cron})
     assert "is not a cron expression" in refusal(schedules={"event_frames": cron})
+    assert "is not a cron expression" in refusal(schedules={"quality": cron})
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,49 @@
+"""The settings of the place where the Delta tables are."""
+
+from __future__ import annotations
+
+from pydantic import Field, field_validator
+
+from pi_dagster.redaction import is_secret_name
+from pi_dagster.settings_model import SettingsModel
+from pi_dagster.site.secrets import secret_from_environment
+
+
+class LakeSettings(SettingsModel):
+    """Where the Delta tables are: a folder, or a prefix in S3, ADLS or GCS; one folder in it is one table."""
+
+    uri: str = Field(
+        min_length=1,
+        description="Folder or URI, such as `/data/pi`, `s3://bucket/pi`, `abfss://container@account.dfs.core.windows.net/pi`.",
+    )
+    storage_options: dict[str, str] = Field(
+        default_factory=dict,
+        description="Options for the object store, passed through to delta-rs; no secrets here.",
+    )
+    storage_options_env: dict[str, str] = Field(
+        default_factory=dict,
+        description="Secret options: option name -> name of the environment variable that holds its value.",
+    )
+
+    @field_validator("storage_options")
+    @classmethod
+    def _holds_no_secret(cls, options: dict[str, str]) -> dict[str, str]:
+        secret = sorted(name for name in options if is_secret_name(name))
+        if secret:
+            raise ValueError(
+                f"{', '.join(secret)} would show in the Dagster UI; name the environment variable that holds it in "
+                "`storage_options_env`"
+            )
+        return options
+
+    def resolve_storage_options(self) -> dict[str, str]:
+        """All storage options, the secret ones read from the environment now.
+
+        Raises:
+            SecretMissingError: a named variable is not set.
+        """
+        secrets = {
+            option: secret_from_environment(variable, setting=f"lake.storage_options_env.{option}")
+            for option, variable in self.storage_options_env.items()
+        }
+        return {**self.storage_options, **secrets}
