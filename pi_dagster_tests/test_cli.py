@@ -64,7 +64,7 @@ def pi_dagster(*arguments: object) -> Result:
 def test_every_command_has_help_with_an_example(command: str) -> None:
     result = pi_dagster(command, "--help")
     assert result.exit_code == 0
-    assert f"Example: pi-dagster {command}" in result.output
+    assert f"Examples:\n    pi-dagster {command}" in result.output
 
 
 def test_an_unknown_option_is_the_users_mistake() -> None:

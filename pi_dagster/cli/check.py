@@ -1,0 +1,88 @@
+"""`pi-dagster check`: what a site's server and lake say of themselves, and what is wrong."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import typer
+
+from pi_dagster.cli.options import JsonOption, SiteOption, chosen_site
+from pi_dagster.cli.telling import OTHER_TROUBLE, USERS_MISTAKE, complain, errors_told_plainly, print_facts, print_json
+
+if TYPE_CHECKING:
+    from pi_dagster.diagnosis import Diagnosis, ServerFacts
+    from pi_dagster.site import Site
+
+_HIDDEN = "not shown to this login"
+
+
+def check(site: SiteOption = None, as_json: JsonOption = False) -> None:
+    """Check the PI server and the lake of a site.
+
+    Says what is there and what is wrong: who this login is there, what it may read, the server's limits and clock,
+    whether the lake can be written. Nothing is loaded; a lake that is a folder is created where it is missing.
+
+    \b
+    Examples:
+      pi-dagster check --site plant1/defs.yaml
+      pi-dagster check --json | jq .problems
+    """
+    with errors_told_plainly():
+        loaded = chosen_site(site)
+        from pi_dagster.diagnosis import diagnose
+
+        diagnosis = diagnose(loaded)
+    if as_json:
+        print_json(asdict(diagnosis))
+    else:
+        print_facts(_facts_of(diagnosis, loaded))
+    for note in diagnosis.notes:
+        complain(f"Note: {note}")
+    for problem in diagnosis.problems:
+        complain(f"Error: {problem.message}")
+    if diagnosis.problems:
+        mistakes = any(problem.is_users_mistake for problem in diagnosis.problems)
+        raise typer.Exit(USERS_MISTAKE if mistakes else OTHER_TROUBLE)
+    if not as_json:
+        print("All is well.")
+
+
+def _facts_of(diagnosis: Diagnosis, site: Site) -> dict[str, str]:
+    server, lake = diagnosis.server, diagnosis.lake
+    facts = {"Site": diagnosis.site, "Server": server.url}
+    if server.state is not None:
+        facts["State"] = server.state
+    if server.server_time is not None and server.clock_skew_seconds is not None:
+        side = "ahead of" if server.clock_skew_seconds > 0 else "behind"
+        facts["Clock"] = (
+            f"{server.server_time:%Y-%m-%d %H:%M:%S} UTC, {abs(server.clock_skew_seconds):.1f} s {side} this machine's"
+        )
+        facts["Logged in as"] = f"{server.user or 'nobody named'} ({server.identity_type or 'kind not said'})"
+        facts["Version"] = ", ".join(f"{name} {version}" for name, version in server.versions.items()) or _HIDDEN
+        facts["Events a call"] = f"{_limit(server, site)}; the site asks for up to {site.server.max_items_per_call:,}"
+    if server.data_servers:
+        reads = f"; the site reads {server.data_server}" if server.data_server else ""
+        facts["Data Archives"] = f"{', '.join(server.data_servers)}{reads}"
+    if server.asset_server is not None:
+        reads = f"; the site reads {', '.join(server.asset_databases)}" if server.asset_databases else ""
+        facts["AF server"] = f"{server.asset_server}{reads}"
+    if server.tags_visible is not None:
+        facts["Tags it may see"] = f"{server.tags_visible:,}" + ("" if server.all_tags_listed else " and more")
+        groups = ", ".join(f"{name} {count:,}" for name, count in server.tags_by_group.items())
+        facts["By tag group"] = f"{groups}; in no group {server.tags_in_no_group:,}"
+    if server.tags_read:
+        facts["Values it may read"] = f"yes: {server.events_read:,} events of {server.tags_read} tags in the last hour"
+    facts["Lake"] = f"{lake.uri} ({'writable' if lake.is_writable else 'not writable'})"
+    if lake.table_versions:
+        facts["Tables"] = ", ".join(
+            f"{name} {'not there yet' if version is None else f'at version {version}'}"
+            for name, version in lake.table_versions.items()
+        )
+    return facts
+
+
+def _limit(server: ServerFacts, site: Site) -> str:
+    if server.max_items_per_call is not None:
+        return f"{server.max_items_per_call:,}"
+    return f"at least {site.server.max_items_per_call:,}" if server.tags_read else _HIDDEN

@@ -1,0 +1,36 @@
+"""The commands of `pi-dagster`, put together.
+
+Heavy modules are imported by the command that needs them: `--help` should not wait for Dagster.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+from dotenv import load_dotenv
+
+from pi_dagster.cli.audit import audit
+from pi_dagster.cli.check import check
+from pi_dagster.cli.demo import demo
+from pi_dagster.cli.simulate import simulate
+from pi_dagster.cli.tags import tags
+
+app = typer.Typer(
+    name="pi-dagster",
+    help="AVEVA PI (OSIsoft PI) data in Delta Lake with Dagster.",
+    epilog="Example: pi-dagster demo",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    # Typer's own stack traces show local variables, and those may hold a password.
+    pretty_exceptions_enable=False,
+)
+for _command in (demo, check, tags, audit, simulate):
+    app.command()(_command)
+
+
+def main() -> None:
+    """Run the command line."""
+    # As `dagster dev` does, where the file wins too: both have to look at the same site with the same passwords.
+    load_dotenv(Path.cwd() / ".env", override=True)
+    app()
