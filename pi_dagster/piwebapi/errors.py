@@ -9,6 +9,7 @@ PIWebAPIError
 │   └── ListKeepsChangingError    a list that was another one each time it was read
 └── PermanentError            repeating it is useless
     ├── LoginRefusedError         401, or a ticket or token that is not to be had
+    │   └── SecretRefusedError        the password, key or client secret is wrong, or so it is said
     ├── CertificateError          TLS: a certificate or a certificate file is not accepted
     ├── RequestRefusedError       other 4xx and 3xx
     ├── NotPIWebAPIError          something answers, but it is not PI Web API
@@ -78,6 +79,10 @@ class PermanentError(PIWebAPIError):
 
 class LoginRefusedError(PermanentError):
     """401, or a login that comes to nothing before: no ticket or token, something missing, a server without proof."""
+
+
+class SecretRefusedError(LoginRefusedError):
+    """A password, the key in a keytab or a client's secret was refused; an account may be locked for more of that."""
 
 
 class CertificateError(PermanentError):

@@ -18,10 +18,12 @@ class Authentication(ABC):
     Attributes:
         name: how people call the kind.
         schemes: what a server's `WWW-Authenticate` may call it, in lower case; empty for no login.
+        sends_password: whether a 401 means that a password was tried.
     """
 
     name: ClassVar[str]
     schemes: ClassVar[frozenset[str]]
+    sends_password: ClassVar[bool] = False
 
     @abstractmethod
     def of_session(self) -> AuthBase | None:
@@ -37,6 +39,10 @@ class Authentication(ABC):
         Args:
             response: the refusal; its headers may say more.
         """
+
+    def secret(self) -> bytes | None:
+        """What an account may be locked for when it is wrong too often; None where nothing can be."""
+        return None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(...)"

@@ -38,6 +38,7 @@ class BasicAuthentication(Authentication):
 
     name = "Basic"
     schemes = frozenset({"basic"})
+    sends_password = True
 
     def __init__(self, login: BasicLogin) -> None:
         self._login = login
@@ -46,6 +47,10 @@ class BasicAuthentication(Authentication):
     def of_session(self) -> AuthBase:
         """The header, made anew for each request, as it is cheap."""
         return HTTPBasicAuth(self._login.username.encode(), self._password.encode())
+
+    def secret(self) -> bytes:
+        """The password."""
+        return self._password.encode()
 
     def remedy(self, response: requests.Response) -> str:
         """Name the account and where its password comes from."""

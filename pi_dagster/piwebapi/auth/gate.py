@@ -1,7 +1,7 @@
 """A login is tried by one request alone before others follow, and after a refusal by none.
 
 Domains lock an account after a few wrong passwords. Eight requests that begin at once, or a refused one that is
-repeated, would be enough.
+repeated, would be enough; and so would a run every few minutes, so that refusals are remembered from run to run.
 """
 
 from __future__ import annotations
@@ -10,17 +10,20 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pi_dagster.piwebapi.errors import ConnectionFailedError, LoginRefusedError
+from pi_dagster.piwebapi.auth.refusal_memory import RefusalMemory
+from pi_dagster.piwebapi.errors import ConnectionFailedError, LoginRefusedError, SecretRefusedError
 
 
 class LoginGate:
     """Lets requests pass one at a time until the server has accepted the login.
 
     Args:
+        memory: of earlier refusals.
         is_open: True where there is no login that could be refused.
     """
 
-    def __init__(self, *, is_open: bool) -> None:
+    def __init__(self, memory: RefusalMemory, *, is_open: bool) -> None:
+        self._memory = memory
         self._is_open = is_open
         self._is_tried = False
         self._is_closed = False
@@ -43,10 +46,11 @@ class LoginGate:
             tries = not self._is_open
             self._is_tried = tries
         try:
+            if tries:
+                self._memory.check()
             yield
         except LoginRefusedError as error:
-            self._refusal = error
-            raise
+            raise self._remembered(error) from None
         finally:
             if tries:
                 with self._changed:
@@ -65,6 +69,7 @@ class LoginGate:
     def open(self) -> None:
         """The server has accepted the login: everybody may pass."""
         if not self._is_open:
+            self._memory.accepted()
             with self._changed:
                 self._is_open = True
                 self._changed.notify_all()
@@ -74,3 +79,10 @@ class LoginGate:
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
+
+    def _remembered(self, error: LoginRefusedError) -> LoginRefusedError:
+        """The first refusal, which those of requests that were under way too are told as."""
+        with self._changed:
+            if self._refusal is None:
+                self._refusal = self._memory.refused(error) if isinstance(error, SecretRefusedError) else error
+            return self._refusal

@@ -90,6 +90,13 @@ class KerberosAuthentication(Authentication, AuthBase):
         request.register_hook("response", proven)  # type: ignore[no-untyped-call]
         return request
 
+    def secret(self) -> bytes | None:
+        """The keytab, whose key is made of the account's password."""
+        try:
+            return Path(self._login.keytab).read_bytes() if self._login.keytab else None
+        except OSError:
+            return None
+
     def remedy(self, response: requests.Response) -> str:
         """Look at the clocks; a server does not say why it refuses a ticket."""
         skew = clock_ahead_of_ours(response)

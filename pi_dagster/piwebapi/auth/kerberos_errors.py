@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from pi_dagster.piwebapi.errors import ConnectionFailedError, LoginRefusedError
+from pi_dagster.piwebapi.errors import ConnectionFailedError, LoginRefusedError, SecretRefusedError
 from pi_dagster.site import KerberosLogin
 
 _TABLE = -1765328384 & 0xFFFFFFFF
@@ -52,6 +52,8 @@ def error_told(
     message = f"There is no Kerberos login to {url} ({text}). {_remedy(failure, login, host)}"
     if failure is KerberosFailure.KDC_UNREACHABLE:
         return ConnectionFailedError(message)
+    if failure is KerberosFailure.WRONG_KEY:
+        return SecretRefusedError(message)
     return LoginRefusedError(message)
 
 

@@ -43,6 +43,7 @@ class NtlmAuthentication(Authentication):
 
     name = "NTLM"
     schemes = frozenset(scheme.lower() for scheme in _SCHEMES)
+    sends_password = True
 
     def __init__(self, login: NtlmLogin) -> None:
         self._login = login
@@ -51,6 +52,10 @@ class NtlmAuthentication(Authentication):
     def of_session(self) -> AuthBase:
         """What logs in the connection of one session, whenever the server asks for it."""
         return _Connection(self._login.username, self._password)
+
+    def secret(self) -> bytes:
+        """The password."""
+        return self._password.encode()
 
     def remedy(self, response: requests.Response) -> str:
         """Name the account and where its password comes from."""

@@ -31,6 +31,7 @@ from pi_dagster.piwebapi.errors import (
     ConnectionFailedError,
     LoginRefusedError,
     RequestTimeoutError,
+    SecretRefusedError,
     ServerTroubleError,
     TransientError,
 )
@@ -124,6 +125,10 @@ class OidcAuthentication(Authentication, AuthBase):
 
         request.register_hook("response", again_with_a_new_token)  # type: ignore[no-untyped-call]
         return request
+
+    def secret(self) -> bytes:
+        """The client's secret; identity providers lock clients too."""
+        return self._secret.encode()
 
     def remedy(self, response: requests.Response) -> str:
         """Say what the server and the identity provider have to agree on."""
@@ -245,7 +250,8 @@ class OidcAuthentication(Authentication, AuthBase):
         reason = f"{refusal.error}: {refusal.error_description}" if refusal.error_description else refusal.error
         code = "invalid_client" if status == 401 else refusal.error
         remedy = _REMEDIES.get(code, "Check `server.login` with whoever runs the identity provider.")
-        return LoginRefusedError(
+        kind = SecretRefusedError if code == "invalid_client" else LoginRefusedError
+        return kind(
             f"{endpoint} issued no token to the client {self._login.client_id} ({status}: {reason}). "
             + remedy.format(variable=self._login.client_secret_env)
         )

@@ -7,7 +7,7 @@ import re
 import requests
 
 from pi_dagster.piwebapi.auth.authentication import Authentication
-from pi_dagster.piwebapi.errors import LoginRefusedError
+from pi_dagster.piwebapi.errors import LoginRefusedError, SecretRefusedError
 
 _DESCRIPTION = re.compile(r'error_description="([^"]*)"')
 
@@ -27,11 +27,11 @@ def refused_login(url: str, login: Authentication, response: requests.Response, 
     description = _DESCRIPTION.search(header)
     if description:
         said = f"{said} {description[1]}"
+    error = LoginRefusedError
     if offered and login.schemes and login.schemes.isdisjoint(word.lower() for word in offered):
         remedy = f"It takes no {login.name} login: set `server.login` to a kind that it takes."
     else:
         remedy = login.remedy(response)
+        error = SecretRefusedError if login.sends_password else LoginRefusedError
     kinds = ", ".join(offered) or "not said"
-    return LoginRefusedError(
-        f"{url} refused the login (401: {said}). {remedy} Kinds of login that the server accepts: {kinds}."
-    )
+    return error(f"{url} refused the login (401: {said}). {remedy} Kinds of login that the server accepts: {kinds}.")
