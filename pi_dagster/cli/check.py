@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -29,23 +30,34 @@ def check(site: SiteOption = None, as_json: JsonOption = False) -> None:
       pi-dagster check --json | jq .problems
     """
     with errors_told_plainly():
-        loaded = chosen_site(site)
-        from pi_dagster.diagnosis import diagnose
-
-        diagnosis = diagnose(loaded)
+        exit_code, facts = told_of_check(chosen_site(site), quiet=as_json)
     if as_json:
-        print_json(asdict(diagnosis))
-    else:
-        print_facts(_facts_of(diagnosis, loaded))
+        print_json(facts)
+    if exit_code:
+        raise typer.Exit(exit_code)
+
+
+def told_of_check(site: Site, *, quiet: bool) -> tuple[int, Mapping[str, Any]]:
+    """Check a site and tell what was found; returns the exit code and the facts.
+
+    Args:
+        site: the settings.
+        quiet: print no facts, only what is wrong or worth knowing.
+    """
+    from pi_dagster.diagnosis import diagnose
+
+    diagnosis = diagnose(site)
+    if not quiet:
+        print_facts(_facts_of(diagnosis, site))
     for note in diagnosis.notes:
         complain(f"Note: {note}")
     for problem in diagnosis.problems:
         complain(f"Error: {problem.message}")
-    if diagnosis.problems:
-        mistakes = any(problem.is_users_mistake for problem in diagnosis.problems)
-        raise typer.Exit(USERS_MISTAKE if mistakes else OTHER_TROUBLE)
-    if not as_json:
+    mistakes = any(problem.is_users_mistake for problem in diagnosis.problems)
+    exit_code = USERS_MISTAKE if mistakes else OTHER_TROUBLE if diagnosis.problems else 0
+    if not exit_code and not quiet:
         print("All is well.")
+    return exit_code, asdict(diagnosis)
 
 
 def _facts_of(diagnosis: Diagnosis, site: Site) -> dict[str, str]:

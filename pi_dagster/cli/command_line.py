@@ -13,6 +13,7 @@ from dotenv import load_dotenv
 from pi_dagster.cli.audit import audit
 from pi_dagster.cli.check import check
 from pi_dagster.cli.demo import demo
+from pi_dagster.cli.init import init
 from pi_dagster.cli.simulate import simulate
 from pi_dagster.cli.tags import tags
 
@@ -25,7 +26,7 @@ app = typer.Typer(
     # Typer's own stack traces show local variables, and those may hold a password.
     pretty_exceptions_enable=False,
 )
-for _command in (demo, check, tags, audit, simulate):
+for _command in (demo, init, check, tags, audit, simulate):
     app.command()(_command)
 
 
