@@ -7,6 +7,7 @@ site names the environment variables that hold them, and they are read when a ru
 
 from pi_dagster.site.asset_framework import ELEMENT_PATH_PATTERN, AssetFrameworkSettings, EventFrameSettings
 from pi_dagster.site.automation import ScheduleSettings, StreamUpdateSettings
+from pi_dagster.site.databricks import DatabricksSettings, ExistingCluster, NewCluster, Serverless
 from pi_dagster.site.engines import SparkSettings
 from pi_dagster.site.lake import LakeSettings
 from pi_dagster.site.logins import (
@@ -37,15 +38,19 @@ __all__ = [
     "AssetFrameworkSettings",
     "BasicLogin",
     "BearerLogin",
+    "DatabricksSettings",
     "EventFrameSettings",
+    "ExistingCluster",
     "KerberosLogin",
     "LakeSettings",
     "Login",
+    "NewCluster",
     "NtlmLogin",
     "OidcLogin",
     "ScheduleSettings",
     "SecretMissingError",
     "ServerSettings",
+    "Serverless",
     "Site",
     "SparkSettings",
     "StreamUpdateSettings",

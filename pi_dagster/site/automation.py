@@ -44,6 +44,10 @@ class ScheduleSettings(SettingsModel):
     )
     maintenance: str = Field(default="45 3 * * *", description="Old files of the Delta tables are deleted.")
     quality: str = Field(default="30 4 * * *", description="Yesterday is judged by the site's `quality_rules`.")
+    daily: str = Field(
+        default="20 * * * *", description="Numbers of closed days, pi_timeseries_daily, where their rows have changed."
+    )
+    report: str = Field(default="0 5 * * *", description="The page about yesterday, pi_quality_report.")
 
     @field_validator("*")
     @classmethod

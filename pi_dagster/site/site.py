@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date, datetime, timezone
 from typing import Annotated, Any, Literal
 
@@ -11,6 +12,7 @@ from pi_dagster.quality_rules import AnyRule, DifferenceRule
 from pi_dagster.settings_model import SettingsModel
 from pi_dagster.site.asset_framework import AssetFrameworkSettings, EventFrameSettings
 from pi_dagster.site.automation import ScheduleSettings, StreamUpdateSettings
+from pi_dagster.site.databricks import DatabricksSettings, ExistingCluster, NewCluster
 from pi_dagster.site.engines import SparkSettings
 from pi_dagster.site.lake import LakeSettings
 from pi_dagster.site.server import ServerSettings
@@ -100,15 +102,24 @@ class Site(SettingsModel):
     max_partitions_per_run: int = Field(
         default=30, ge=1, le=1000, description="Partitions that one run of a backfill takes."
     )
-    engine: Literal["local", "spark"] = Field(
+    engine: Literal["local", "spark", "databricks"] = Field(
         default="local",
         description=(
             "Where whole days of pi_timeseries are read and written: `local` is this machine, with delta-rs; `spark` "
-            "is Spark, with delta-spark. The schedule's steps through today, and all other tables, stay local."
+            "is Spark, with delta-spark; `databricks` is a job in a Databricks workspace that does the same. The "
+            "schedule's steps through today, and all other tables, stay local."
         ),
     )
     spark: SparkSettings = Field(default_factory=SparkSettings, description="For the engine `spark`.")
+    databricks: DatabricksSettings | None = Field(default=None, description="For the engine `databricks`.")
     schedules: ScheduleSettings = Field(default_factory=ScheduleSettings)
+    reports_url: str | None = Field(
+        default=None,
+        description=(
+            "Where browsers find the folder `reports` of the lake, such as `https://pi.example.com/reports`, so that "
+            "Dagster links to the pages in it; default: their path is told."
+        ),
+    )
     quality_rules: tuple[AnyRule, ...] = Field(
         default=(), description="Rules that each closed day is judged by; what they find is in pi_quality_findings."
     )
@@ -120,6 +131,13 @@ class Site(SettingsModel):
         if start > today:
             raise ValueError(f"start_date {start} is in the future (today is {today} UTC); it is the first day to load")
         return start
+
+    @field_validator("reports_url", mode="after")
+    @classmethod
+    def _is_web_address(cls, url: str | None) -> str | None:
+        if url is not None and not re.fullmatch(r"https?://[^\s\"'<>@]+", url):
+            raise ValueError(f"{url!r} is not an address for browsers such as `https://pi.example.com/reports`")
+        return url
 
     @field_validator("tag_groups", mode="after")
     @classmethod
@@ -164,6 +182,30 @@ class Site(SettingsModel):
         return self
 
     @model_validator(mode="after")
+    def _databricks_has_what_it_needs(self) -> Site:
+        if self.engine != "databricks":
+            return self
+        if self.databricks is None:
+            raise ValueError("`engine: databricks` needs the section `databricks`, which says on what compute to run")
+        if "://" not in self.lake.uri:
+            raise ValueError(
+                f"`lake.uri` is {self.lake.uri}, a folder of this machine that Databricks cannot reach; the engine "
+                "`databricks` needs an object store, such as abfss://container@account.dfs.core.windows.net/pi"
+            )
+        compute = self.databricks.compute
+        if self.spark.settings and not isinstance(compute, NewCluster):
+            raise ValueError(
+                f"`spark.settings` cannot be given to the compute `{compute.kind}`; write them in its own configuration"
+            )
+        missing = sorted(self.variables_of_secrets() - self.databricks.secrets.keys())
+        if missing and not isinstance(compute, ExistingCluster):
+            raise ValueError(
+                f"the job on Databricks will not have the environment variable {missing[0]}, which this site names; "
+                f"write `{missing[0]}: scope/key` in `databricks.compute.secrets`"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _rules_fit_the_site(self) -> Site:
         names = [rule.name.lower() for rule in self.quality_rules]
         groups = [group.name for group in self.tag_groups]
@@ -191,6 +233,13 @@ class Site(SettingsModel):
     def partition_names(self) -> tuple[str, ...]:
         """All keys of the partition dimension `tag_group`, in the order of the site."""
         return tuple(name for group in self.tag_groups for name in group.partition_names())
+
+    def variables_of_secrets(self) -> set[str]:
+        """The names of the environment variables that a load reads secrets from."""
+        settings = self.server.model_dump()
+        nested = [settings, settings["login"]]
+        of_server = {value for part in nested for name, value in part.items() if name.endswith("_env") and value}
+        return of_server | set(self.lake.storage_options_env.values())
 
     def describe(self) -> dict[str, Any]:
         """The settings as plain JSON; holds no secret, as the site holds only names of variables."""
