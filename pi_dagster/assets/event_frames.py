@@ -16,8 +16,7 @@ from pi_dagster.assets.failures import (
 )
 from pi_dagster.assets.metadata import failed_frames_table, frames_metadata, table_metadata
 from pi_dagster.automation.event_frames import changes_tag
-from pi_dagster.automation.frame_days import build_event_frame_partitions
-from pi_dagster.automation.partitions import is_range_run, run_keys
+from pi_dagster.automation.partitions import build_day_partitions, is_range_run, run_keys
 from pi_dagster.automation.schedules import STOPPED_TAG
 from pi_dagster.ingest.event_frames import event_frame_databases, load_day
 from pi_dagster.ingest.report import FailedFrame
@@ -52,7 +51,7 @@ def build_pi_event_frames(
         resources: the names of the resources.
         upstream: what the lineage shows before it: the assets that events are about.
     """
-    partitions = build_event_frame_partitions(site)
+    partitions = build_day_partitions(site)
     key = dg.AssetKey([*site.asset_key_prefix, PI_EVENT_FRAMES.name])
 
     @dg.asset(

@@ -7,7 +7,8 @@ Keys that begin with `dagster/` have a meaning to Dagster; `pi/` is about the pl
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from dataclasses import asdict
+from datetime import datetime, timedelta
 from itertools import islice
 
 import dagster as dg
@@ -40,8 +41,11 @@ from pi_dagster.ingest.report import (
     Traffic,
     WindowReport,
 )
+from pi_dagster.ingest.window import Window
 from pi_dagster.lake.location import Lake
 from pi_dagster.lake.schemas import TableDefinition, column_descriptions
+from pi_dagster.pictures.daily_numbers import DailyNumbers
+from pi_dagster.pictures.sparkline import sparkline_markdown
 from pi_dagster.quality.partition import JudgedPartition
 from pi_dagster.quality_rules import AnyRule
 from pi_dagster.server_text import as_code_block
@@ -122,7 +126,10 @@ def window_metadata(report: WindowReport, *, is_tail: bool = False) -> Metadata:
 
 def _what_was_read(report: WindowReport) -> Metadata:
     rows_read = sum(report.rows_by_type.values())
+    hours_read = (report.window.end - Window.of_day(report.window.start.date()).start) // timedelta(hours=1)
+    sparkline = sparkline_markdown(report.events_by_hour, report.bad_by_hour, hours_read=hours_read)
     metadata: Metadata = {
+        "pi/events_by_hour": dg.MetadataValue.md(sparkline),
         "pi/rows_by_type": _counts(report.rows_by_type, "value holds"),
         "pi/bad_share": dg.MetadataValue.float(_share(report.bad_rows, rows_read)),
         "pi/questionable_share": dg.MetadataValue.float(_share(report.questionable_rows, rows_read)),
@@ -360,6 +367,27 @@ def judged_metadata(judged: JudgedPartition, rules: Sequence[AnyRule]) -> Metada
         "load/seconds": dg.MetadataValue.float(round(judged.seconds, 3)),
         TABLE_VERSION: dg.MetadataValue.int(judged.table_version),
     }
+
+
+def daily_metadata(numbers: DailyNumbers) -> Metadata:
+    """The metadata of one day of pi_timeseries_daily: the plant's numbers as lines, those of tag groups as a table."""
+    totals, by_group = numbers.totals, numbers.by_group
+    metadata: Metadata = {
+        "dagster/partition_row_count": dg.MetadataValue.int(numbers.rows.num_rows),
+        "pi/events": dg.MetadataValue.int(totals.events),
+        "pi/bad_events": dg.MetadataValue.int(totals.bad_events),
+        "pi/bad_share": dg.MetadataValue.float(_share(totals.bad_events, totals.events)),
+        "pi/system_state_share": dg.MetadataValue.float(_share(totals.system_states, totals.events)),
+        "pi/tags": dg.MetadataValue.int(totals.tags),
+        "pi/tags_with_events": dg.MetadataValue.int(totals.tags_with_events),
+        "pi/silent_tags": dg.MetadataValue.int(len(numbers.silent_tags)),
+        "pi/by_tag_group": _table([{"tag group": group, **asdict(found)} for group, found in by_group.items()]),
+        "load/seconds": dg.MetadataValue.float(round(numbers.seconds, 3)),
+        TABLE_VERSION: dg.MetadataValue.int(numbers.table_version),
+    }
+    if numbers.silent_tags:
+        metadata["pi/names_of_silent_tags"] = _table([{"tag": name} for name in numbers.silent_tags[:_MOST_NAMED]])
+    return metadata
 
 
 def findings_table(findings: pa.Table) -> dg.MetadataValue:

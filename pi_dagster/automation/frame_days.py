@@ -1,18 +1,16 @@
-"""The partitions of pi_event_frames, days, and what each holds as its last materialization tells."""
+"""The days of pi_event_frames, and what each holds as its last materialization tells."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta, timezone
-from datetime import time as time_of_day
+from datetime import date, timedelta
 
 import dagster as dg
 
 from pi_dagster.automation.partitions import RANGE_END_TAG, RANGE_START_TAG
 from pi_dagster.ingest.frame_rows import NO_FRAMES, DayDigest
-from pi_dagster.site import Site
 
 FRAMES_DIGEST = "pi/frames_digest"
 """Metadata of a materialization: the digest of the list of frames that it loaded."""
@@ -27,12 +25,6 @@ FRAMES_FILES = "lake/day_files"
 """Metadata of a materialization: the digest of the names of the files that held the day after it."""
 
 _ALL_DAYS_SECONDS = 3600.0
-
-
-def build_event_frame_partitions(site: Site) -> dg.DailyPartitionsDefinition:
-    """Every UTC day from the site's start date to today."""
-    start = datetime.combine(site.start_date, time_of_day(), timezone.utc)
-    return dg.DailyPartitionsDefinition(start_date=start, timezone="UTC", end_offset=1)
 
 
 def day_range_tags(first: date, last: date) -> dict[str, str]:

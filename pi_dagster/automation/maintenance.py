@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import dagster as dg
 
 from pi_dagster.assets.failures import errors_told_plainly
-from pi_dagster.lake import EventFramesTable, TagErrorsTable, TimeseriesTable
+from pi_dagster.lake import EventFramesTable, TagErrorsTable, TimeseriesDailyTable, TimeseriesTable
 from pi_dagster.lake.errors import TableMissingError
 from pi_dagster.lake.maintenance import maintain
 from pi_dagster.resources import SiteResources
@@ -24,7 +24,7 @@ def build_maintenance_job(site: Site, resources: SiteResources, *, name: str) ->
     def delete_old_files(context: dg.OpExecutionContext) -> None:
         with errors_told_plainly():
             lake = resources.lake(context).open()
-            for table_class in (TimeseriesTable, TagErrorsTable, EventFramesTable):
+            for table_class in (TimeseriesTable, TagErrorsTable, TimeseriesDailyTable, EventFramesTable):
                 try:
                     table = table_class.open(lake, create=False)
                 except TableMissingError:

@@ -44,13 +44,17 @@ RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"
 
 
+def build_day_partitions(site: Site) -> dg.DailyPartitionsDefinition:
+    """Every UTC day from the site's start date to today."""
+    start = datetime.combine(site.start_date, time(), timezone.utc)
+    return dg.DailyPartitionsDefinition(start_date=start, timezone="UTC", end_offset=1)
+
+
 def build_timeseries_partitions(site: Site) -> dg.MultiPartitionsDefinition:
     """Every UTC day from the site's start date to today, for every tag group (or shard of one)."""
     return dg.MultiPartitionsDefinition(
         {
-            DATE: dg.DailyPartitionsDefinition(
-                start_date=datetime.combine(site.start_date, time(), timezone.utc), timezone="UTC", end_offset=1
-            ),
+            DATE: build_day_partitions(site),
             TAG_GROUP: dg.StaticPartitionsDefinition(list(site.partition_names())),
         }
     )

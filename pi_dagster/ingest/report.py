@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -152,6 +152,9 @@ class WindowReport:
     rows_by_type: Mapping[str, int]
     """Rows by what the archive holds: `number`, `digital state`, `system state`, `text`, `none`."""
     rows_by_system_state: Mapping[str, int]
+    events_by_hour: Sequence[int]
+    """Rows of each of the day's 24 hours."""
+    bad_by_hour: Sequence[int]
     bad_rows: int
     questionable_rows: int
     substituted_rows: int

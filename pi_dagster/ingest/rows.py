@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -17,6 +18,9 @@ from pi_dagster.lake.schemas import TIMESERIES_FILE_SCHEMA
 from pi_dagster.piwebapi import RecordedReading
 
 _SAMPLE_ROWS = 10
+_HOUR_US = 3_600_000_000
+_HOURS = 24
+_DAY_SECONDS = 86_400
 
 
 class TableRows:
@@ -77,6 +81,9 @@ class RowSummary:
     by_type: Counter[str] = field(default_factory=Counter)
     by_system_state: Counter[str] = field(default_factory=Counter)
     flagged: Counter[str] = field(default_factory=Counter)
+    events_by_hour: list[int] = field(default_factory=lambda: [0] * _HOURS)
+    """Of the UTC day that the first event is in."""
+    bad_by_hour: list[int] = field(default_factory=lambda: [0] * _HOURS)
     first_event: datetime | None = None
     last_event: datetime | None = None
     sample: pa.Table = field(default_factory=TIMESERIES_FILE_SCHEMA.empty_table)
@@ -92,8 +99,9 @@ class RowSummary:
             self._add_texts(rows, numbers, states, system)
         else:
             self.by_type.update({"number": numbers, "none": rows.num_rows - numbers})
+        bad = rows.num_rows - _count(rows.column("quality_good"))
         self.flagged.update(
-            bad=rows.num_rows - _count(rows.column("quality_good")),
+            bad=bad,
             questionable=_count(rows.column("quality_questionable")),
             substituted=_count(rows.column("quality_substituted")),
             annotated=_count(rows.column("quality_annotated")),
@@ -101,9 +109,18 @@ class RowSummary:
         first, last = pc.min_max(rows.column("timestamp")).as_py().values()
         self.first_event = min(first, self.first_event or first)
         self.last_event = max(last, self.last_event or last)
+        self._add_hours(rows, int(first.timestamp()) // _DAY_SECONDS * _DAY_SECONDS, has_bad=bad > 0)
         if self.sample.num_rows < _SAMPLE_ROWS:
             more = rows.slice(0, _SAMPLE_ROWS - self.sample.num_rows).cast(TIMESERIES_FILE_SCHEMA)
             self.sample = pa.concat_tables([self.sample, more])
+
+    def _add_hours(self, rows: pa.Table, midnight: int, *, has_bad: bool) -> None:
+        instants = rows.column("timestamp").combine_chunks().view(pa.int64()).to_numpy()
+        hours = (instants - midnight * 1_000_000) // _HOUR_US
+        self.events_by_hour = _sums(self.events_by_hour, hours)
+        if has_bad:
+            is_bad = ~rows.column("quality_good").to_numpy()
+            self.bad_by_hour = _sums(self.bad_by_hour, hours[is_bad])
 
     def _add_texts(self, rows: pa.Table, numbers: int, states: int, system: int) -> None:
         is_number = pc.is_valid(rows.column("value"))
@@ -141,3 +158,8 @@ def _by_tag(tags: pa.DictionaryArray, texts: list[Any]) -> pa.DictionaryArray:
 
 def _count(flags: pa.ChunkedArray) -> int:
     return int(pc.sum(flags).as_py() or 0)
+
+
+def _sums(counts: Sequence[int], hours: npt.NDArray[np.int64]) -> list[int]:
+    found = np.bincount(hours, minlength=_HOURS)[:_HOURS].tolist()
+    return [count + more for count, more in zip(counts, found, strict=True)]

@@ -211,6 +211,8 @@ class PartitionLoad:
             found_again=tuple(sorted(plan.tags.asked_again - {tag.tag_webid for tag in unread.failed} - gone)),
             rows_by_type=summary.by_type,
             rows_by_system_state=dict(summary.by_system_state.most_common()),
+            events_by_hour=summary.events_by_hour,
+            bad_by_hour=summary.bad_by_hour,
             bad_rows=summary.flagged["bad"],
             questionable_rows=summary.flagged["questionable"],
             substituted_rows=summary.flagged["substituted"],

@@ -35,6 +35,7 @@ from pi_dagster.lake.schemas import (
 from pi_dagster.lake.snapshot import AssetAttributesTable, AssetHierarchyTable, PointsTable
 from pi_dagster.lake.tag_errors import TagErrorsTable
 from pi_dagster.lake.timeseries import TimeseriesTable
+from pi_dagster.lake.timeseries_daily import TimeseriesDailyTable
 
 __all__ = [
     "ASSET_ATTRIBUTES_SCHEMA",
@@ -60,6 +61,7 @@ __all__ = [
     "RowsRefusedError",
     "TableMissingError",
     "TagErrorsTable",
+    "TimeseriesDailyTable",
     "TimeseriesTable",
     "WindowCommit",
     "WindowConflictError",

@@ -240,6 +240,46 @@ QUALITY_FINDINGS_FILE_SCHEMA: pa.Schema = pa.schema(
 )
 """Columns of the rows that `QualityFindingsTable.replace_partition` takes: all but the partition columns."""
 
+TIMESERIES_DAILY_SCHEMA: pa.Schema = pa.schema(
+    [
+        _column("tag_webid", _STRING, "The tag's IDOnly WebID."),
+        _column("tag_name", _STRING, "The tag's name in the newest event of the day."),
+        _column("tag_group", _STRING, "The partition of pi_timeseries that holds the events."),
+        _column("events", pa.int64(), "Recorded values of the day."),
+        _column("good_events", pa.int64(), "Those that PI marks as good."),
+        _column("bad_events", pa.int64(), "Those that it marks as bad."),
+        _column("system_states", pa.int64(), "Those that are a system state instead of a value, such as `No Data`."),
+        _column("number_count", pa.int64(), "Those that are a good number; the columns from here on tell of these."),
+        _column("min_value", pa.float64(), "The smallest; null without any, as for digital states and texts."),
+        _column("max_value", pa.float64(), "The largest."),
+        _column("mean_value", pa.float64(), "Their mean, each event counting the same."),
+        _column(
+            "time_weighted_mean",
+            pa.float64(),
+            "Their mean over time, from the first event of the day to the last: a number holds until the next event "
+            "where the tag has `step`, else a straight line leads to the next number. Time after an event that is no "
+            "good number is left out. Null where no time is left.",
+        ),
+        _column("first_value", pa.float64(), "The first one."),
+        _column("last_value", pa.float64(), "The last one."),
+        _column("first_event", _TIMESTAMP, "When the first event of any kind was, UTC."),
+        _column("last_event", _TIMESTAMP, "When the last event of any kind was, UTC."),
+        _column(
+            "source_files",
+            _STRING,
+            "Digest of the files of pi_timeseries that the day was computed from; once they are others the schedule "
+            "computes it again.",
+        ),
+        _column("partition_date", pa.date32(), "The UTC day; partition column."),
+    ]
+)
+"""Columns of pi_timeseries_daily, one row a tag, day and tag group."""
+
+TIMESERIES_DAILY_FILE_SCHEMA: pa.Schema = pa.schema(
+    [field for field in TIMESERIES_DAILY_SCHEMA if field.name != "partition_date"]
+)
+"""Columns of the rows that `TimeseriesDailyTable.replace_day` takes: all but the partition column."""
+
 
 @dataclass(frozen=True)
 class TableDefinition:
@@ -315,6 +355,15 @@ PI_QUALITY_FINDINGS = TableDefinition(
     description="What the rules of the site found in the recorded values, one row a stretch that breaks a rule.",
     schema=QUALITY_FINDINGS_SCHEMA,
     partition_columns=PARTITION_COLUMNS,
+    properties=log_properties(7),
+)
+
+
+PI_TIMESERIES_DAILY = TableDefinition(
+    name="pi_timeseries_daily",
+    description="Recorded values of PI tags in numbers, one row a tag and day.",
+    schema=TIMESERIES_DAILY_SCHEMA,
+    partition_columns=("partition_date",),
     properties=log_properties(7),
 )
 

@@ -60,6 +60,7 @@ class SiteResources:
         context: dg.AssetExecutionContext
         | dg.AssetCheckExecutionContext
         | dg.OpExecutionContext
+        | dg.ScheduleEvaluationContext
         | dg.SensorEvaluationContext,
     ) -> LakeResource:
         """The lake of this run or tick."""
