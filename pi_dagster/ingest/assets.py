@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from itertools import chain, islice
@@ -19,14 +19,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pi_dagster.ingest.asset_changes import changes_between
-from pi_dagster.ingest.asset_rows import (
-    Fingerprint,
-    FoundTree,
-    Row,
-    attribute_rows,
-    attributes_batch,
-    hierarchy_batch,
-)
+from pi_dagster.ingest.asset_reading import ROWS_AT_ONCE, AssetReading, nothing_found, reading_assets
+from pi_dagster.ingest.asset_rows import Fingerprint, FoundTree, Row, attributes_batch, hierarchy_batch
 from pi_dagster.ingest.asset_tree import tree_excerpt
 from pi_dagster.ingest.errors import AssetsLostError, NoElementsError
 from pi_dagster.ingest.report import AssetsReport, Traffic
@@ -34,9 +28,7 @@ from pi_dagster.lake import AssetAttributesTable, AssetHierarchyTable, Lake
 from pi_dagster.lake.schemas import ASSET_HIERARCHY_SCHEMA
 from pi_dagster.lake.snapshot import NextSnapshot
 from pi_dagster.piwebapi import PIWebAPISource
-from pi_dagster.piwebapi.asset_framework import AssetDatabase, AssetServer, find_asset_server, list_databases
-from pi_dagster.piwebapi.element_details import ElementDetailsReader, GoneElement
-from pi_dagster.piwebapi.elements import Element, ElementFilter, ElementSearch
+from pi_dagster.piwebapi.asset_framework import AssetDatabase, AssetServer
 from pi_dagster.site import AssetFrameworkSettings, Site
 
 CONTENT = "pi_dagster.content"
@@ -56,7 +48,6 @@ _COMPARED = (
 )
 _SAMPLE_ROWS = 10
 _MOST_NAMED = 100
-_ROWS_AT_ONCE = 5_000
 _FORBIDDEN = 403
 
 
@@ -78,10 +69,10 @@ def refresh_assets(site: Site, source: PIWebAPISource, lake: Lake, *, run_id: st
     if site.asset_framework is None:
         raise ValueError("AF is switched off in this site")
     with (
-        ThreadPoolExecutor(site.server.max_requests_in_flight, thread_name_prefix="af") as pool,
-        ThreadPoolExecutor(2, thread_name_prefix="af-aside") as aside,
+        ThreadPoolExecutor(1, thread_name_prefix="af-before") as aside,
+        reading_assets(site.asset_framework, site.server, source.transport) as reading,
     ):
-        return _Refresh(site, site.asset_framework, source, lake, pool, aside, run_id=run_id).run()
+        return _Refresh(site, site.asset_framework, source, lake, reading, aside, run_id=run_id).run()
 
 
 @dataclass(frozen=True)
@@ -100,38 +91,19 @@ class _Refresh:
         settings: AssetFrameworkSettings,
         source: PIWebAPISource,
         lake: Lake,
-        pool: Executor,
+        reading: AssetReading,
         aside: Executor,
         *,
         run_id: str,
     ) -> None:
         self._site = site
         self._aside = aside
-        self._types: list[Future[dict[str, str]]] = []
         self._settings = settings
         self._source = source
         self._run_id = run_id
         self._hierarchy = AssetHierarchyTable.open(lake)
         self._attributes = AssetAttributesTable.open(lake)
-        self._wanted = ElementFilter(
-            root=tuple(settings.root_path.strip("/").split("/")) if settings.root_path else (),
-            templates=settings.templates or (),
-            categories=settings.categories or (),
-        )
-        page_size = min(settings.page_size, site.server.max_items_per_call)
-        self._search = ElementSearch(
-            source.transport, page_size=page_size, select_fields=site.server.select_fields, pool=pool
-        )
-        self._reader = ElementDetailsReader(
-            source.transport,
-            elements_per_batch=settings.elements_per_batch,
-            page_size=page_size,
-            requests_ahead=site.server.max_requests_in_flight,
-            select_fields=site.server.select_fields,
-            pool=pool,
-        )
-        self._refused: set[str] = set()
-        self._unread_values: list[str] = []
+        self._reading = reading
         self._attribute_count = 0
         self._tag_webids: set[str] = set()
         self._attributes_sample: list[Row] = []
@@ -140,10 +112,9 @@ class _Refresh:
         begun, traffic = time.monotonic(), self._source.traffic
         # Meanwhile the server is asked; the first look into a table of a process costs it most of a second.
         rows_before = self._aside.submit(self._read_before)
-        server = find_asset_server(self._source.transport, self._settings.asset_server)
+        server, databases = self._reading.databases()
         scope = _scope(self._settings, server)
-        databases = list_databases(self._source.transport, server, self._settings.databases)
-        tree = self._find(server, databases)
+        tree = self._reading.find(server, databases)
         before = _Before(rows_before.result(), self._hierarchy.commit_info(SCOPE) in (scope, None))
         _check_databases(server, databases, before)
         missing = self._missing(before, tree)
@@ -152,18 +123,19 @@ class _Refresh:
         info = {"site": self._site.name, "run_id": self._run_id, SCOPE: scope}
         with self._attributes.next_snapshot() as attributes:
             content = Fingerprint()
-            hidden_below = self._read_details(tree, attributes, content)
+            for rows in self._reading.attributes(tree):
+                self._write_attributes(rows, attributes, content)
             # Once more: elements that were listed may have gone while their attributes were read.
             self._missing(before, tree)
+            hidden_below = self._reading.hidden_below
             kept |= _branches(missing, {one for one, row in missing.items() if row["parent_id"] in hidden_below})
-            kept |= self._refused & before.rows.keys()
+            kept |= self._reading.refused & before.rows.keys()
             kept -= tree.elements.keys()
             self._keep_attributes(kept, attributes, content)
-            for types in self._types:
-                tree.types |= types.result()
-            hierarchy, hierarchy_content = _as_table(chain(tree.rows(now), self._kept_elements(kept)))
+            elements = self._reading.elements(tree, now)
+            hierarchy, hierarchy_content = _as_table(chain(elements, self._kept_elements(kept)))
             if not hierarchy.num_rows:
-                raise NoElementsError(self._nothing_found(server, databases))
+                raise NoElementsError(nothing_found(server, databases))
             attributes_changed = self._attributes.commit_info(CONTENT) != content.hexdigest()
             attributes_version = (
                 attributes.commit({**info, CONTENT: content.hexdigest()})
@@ -195,8 +167,8 @@ class _Refresh:
             changes=changes.counts,
             changed_elements=changes.examples,
             unreadable_elements=tuple(before.rows[element_id]["element_path"] for element_id in sorted(kept)),
-            unread_values=tuple(self._unread_values[:_MOST_NAMED]),
-            unread_value_count=len(self._unread_values),
+            unread_values=tuple(self._reading.unread_values[:_MOST_NAMED]),
+            unread_value_count=len(self._reading.unread_values),
             traffic=Traffic.between(traffic, self._source.traffic),
             seconds=time.monotonic() - begun,
             hierarchy_version=hierarchy_version,
@@ -212,33 +184,6 @@ class _Refresh:
 
     def _read_before(self) -> dict[str, Row]:
         return {row["element_id"]: row for row in self._hierarchy.to_arrow(_COMPARED).to_pylist()}
-
-    def _find(self, server: AssetServer, databases: Sequence[AssetDatabase]) -> FoundTree:
-        tree = FoundTree(server.name)
-        unknown: list[Mapping[str, str]] = []
-        for database in databases:
-            found = self._search.find(database, self._wanted)
-            # Needed only for the rows in the end, so they are looked for while the attributes are read.
-            self._types.append(self._aside.submit(self._search.types, database))
-            unknown.append(found.unknown)
-            tree.add(found.elements.values(), database)
-        nowhere = set(unknown[0]).intersection(*unknown) if unknown else set()
-        if nowhere:
-            reasons = "; ".join(f"{what}: {unknown[0][what]}" for what in sorted(nowhere))
-            raise NoElementsError(
-                f"None of the AF databases {', '.join(one.name for one in databases)} has what the site's "
-                f"`asset_framework` asks for ({reasons}). Correct the setting, or give the login read access."
-            )
-        if not tree.elements:
-            raise NoElementsError(self._nothing_found(server, databases))
-        return tree
-
-    def _nothing_found(self, server: AssetServer, databases: Sequence[AssetDatabase]) -> str:
-        return (
-            f"The AF server {server.name} shows this login no element of {', '.join(one.name for one in databases)} "
-            "that the site's `asset_framework` asks for. Give the login read access to the elements, correct the "
-            "filters, or write `asset_framework: null` if AF is not wanted."
-        )
 
     def _missing(self, before: _Before, tree: FoundTree) -> dict[str, Row]:
         """The elements that a snapshot of the same scope held and that are not found now.
@@ -266,7 +211,7 @@ class _Refresh:
         Of a missing branch only the uppermost element is asked for.
         """
         uppermost = [row for row in missing.values() if row["parent_id"] not in missing]
-        answers = self._search.look_at([row["element_webid"] for row in uppermost])
+        answers = self._reading.look_at([row["element_webid"] for row in uppermost])
         return _branches(
             missing, {row["element_id"] for row in uppermost if answers[row["element_webid"]] == _FORBIDDEN}
         )
@@ -276,54 +221,6 @@ class _Refresh:
             return []
         rows = self._hierarchy.to_arrow(where=pc.field("element_id").isin(sorted(kept)))
         return list(rows.to_pylist())
-
-    def _read_details(
-        self,
-        tree: FoundTree,
-        attributes: NextSnapshot,
-        content: Fingerprint,
-    ) -> set[str]:
-        """Read what belongs to each element; returns the elements that have children and show none.
-
-        Children that the search has not found are read too, and theirs, until there are no more.
-        """
-        hidden_below: set[str] = set()
-        refused: set[str] = set()
-        waiting = [tree.elements[element_id] for element_id in tree.ids_by_path()]
-        while waiting:
-            unknown: dict[str, tuple[str, AssetDatabase]] = {}
-            rows: list[Row] = []
-            for read in self._reader.read(waiting):
-                element = read.element
-                if isinstance(read, GoneElement):
-                    tree.drop(element.id)
-                    if read.is_forbidden:
-                        self._refused.add(element.id)
-                    continue
-                tree.hold(element.id, read.children)
-                if element.has_children and not read.children:
-                    hidden_below.add(element.id)
-                if self._wanted.takes_children:
-                    unknown |= {
-                        child: (web_id, tree.databases[element.id])
-                        for child, web_id in read.children.items()
-                        if child not in tree.elements and child not in refused
-                    }
-                self._unread_values += [f"{element.path}|{name}" for name in read.unread_values]
-                rows += attribute_rows(read)
-                if len(rows) >= _ROWS_AT_ONCE:
-                    self._write_attributes(rows, attributes, content)
-                    rows = []
-            self._write_attributes(rows, attributes, content)
-            answers = self._search.look_at([web_id for web_id, _ in unknown.values()])
-            refused |= unknown.keys()
-            waiting = []
-            for web_id, database in unknown.values():
-                answer = answers[web_id]
-                if isinstance(answer, Element) and answer.id not in tree.elements:
-                    tree.add([answer], database)
-                    waiting.append(answer)
-        return hidden_below
 
     def _write_attributes(self, rows: list[Row], attributes: NextSnapshot, content: Fingerprint) -> None:
         content.add(rows)
@@ -356,7 +253,7 @@ def _as_table(rows: Iterable[Row]) -> tuple[pa.Table, str]:
     content = Fingerprint()
     batches = []
     ahead = iter(rows)
-    while some := list(islice(ahead, _ROWS_AT_ONCE)):
+    while some := list(islice(ahead, ROWS_AT_ONCE)):
         content.add(some)
         batches.append(hierarchy_batch(some))
     return pa.Table.from_batches(batches, ASSET_HIERARCHY_SCHEMA), content.hexdigest()

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
+from typing import Protocol
 
 import pyarrow as pa
 
@@ -33,7 +34,7 @@ from pi_dagster.piwebapi.asset_framework import AssetDatabase, find_asset_server
 from pi_dagster.piwebapi.errors import PIWebAPIError, RequestRefusedError
 from pi_dagster.piwebapi.event_frame_attributes import FrameAttributes, read_attributes
 from pi_dagster.piwebapi.event_frames import EventFrame, FrameSearch, find_event_frames
-from pi_dagster.site import Site
+from pi_dagster.site import AssetFrameworkSettings, EventFrameSettings, ServerSettings, Site
 
 _TRIES = 3
 """Loads of one day that may be overtaken by another run before this one gives up."""
@@ -43,7 +44,23 @@ _SAMPLE_ROWS = 10
 _MOST_NAMED = 100
 
 
-def event_frame_databases(site: Site, source: PIWebAPISource) -> list[AssetDatabase]:
+class FrameSettings(Protocol):
+    """What of a site tells which event frames are wanted."""
+
+    @property
+    def server(self) -> ServerSettings:
+        """The server."""
+
+    @property
+    def asset_framework(self) -> AssetFrameworkSettings | None:
+        """Which databases."""
+
+    @property
+    def event_frames(self) -> EventFrameSettings:
+        """Which templates."""
+
+
+def event_frame_databases(site: FrameSettings, source: PIWebAPISource) -> list[AssetDatabase]:
     """The databases whose event frames are copied.
 
     Raises:
@@ -57,7 +74,7 @@ def event_frame_databases(site: Site, source: PIWebAPISource) -> list[AssetDatab
 
 
 def list_event_frames(
-    site: Site,
+    site: FrameSettings,
     source: PIWebAPISource,
     databases: Sequence[AssetDatabase],
     windows: Sequence[Window],

@@ -6,8 +6,14 @@ import pyarrow as pa
 from pyspark.sql.pandas.types import from_arrow_type
 from pyspark.sql.types import StructField, StructType
 
-from pi_dagster.lake.schemas import POINTS_SCHEMA, TIMESERIES_SCHEMA
-from pi_dagster.spark.options import ReadOptions
+from pi_dagster.lake.schemas import (
+    ASSET_ATTRIBUTES_SCHEMA,
+    ASSET_HIERARCHY_SCHEMA,
+    EVENT_FRAMES_SCHEMA,
+    POINTS_SCHEMA,
+    TIMESERIES_SCHEMA,
+)
+from pi_dagster.spark.options import ReadOptions, TableName
 
 _INSTANT = pa.timestamp("us", "UTC")
 
@@ -17,12 +23,18 @@ READING_REPORT = "reading_report"
 WINDOW_START = "window_start"
 WINDOW_END = "window_end"
 
+_SCHEMAS: dict[TableName, pa.Schema] = {
+    "timeseries": TIMESERIES_SCHEMA,
+    "points": POINTS_SCHEMA,
+    "asset_hierarchy": ASSET_HIERARCHY_SCHEMA,
+    "asset_attributes": ASSET_ATTRIBUTES_SCHEMA,
+    "event_frames": EVENT_FRAMES_SCHEMA,
+}
+
 
 def arrow_schema(options: ReadOptions) -> pa.Schema:
     """The columns that are read."""
-    if options.table == "points":
-        return POINTS_SCHEMA
-    schema = TIMESERIES_SCHEMA
+    schema = _SCHEMAS[options.table]
     if options.with_report:
         schema = schema.append(pa.field(READING_REPORT, pa.string()))
     if options.with_window:

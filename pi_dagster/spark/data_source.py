@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timezone
 
 import pyarrow as pa
@@ -16,9 +16,10 @@ from pi_dagster.ingest.points import point_row
 from pi_dagster.ingest.source import open_source
 from pi_dagster.lake import Lake
 from pi_dagster.lake.schemas import POINTS_SCHEMA
+from pi_dagster.spark.asset_framework import AssetsReader, EventFramesReader
 from pi_dagster.spark.columns import arrow_schema, spark_schema
 from pi_dagster.spark.filters import NOTHING_LEFT_OUT, Narrowing
-from pi_dagster.spark.options import OptionError, ReadOptions
+from pi_dagster.spark.options import OptionError, ReadOptions, TableName
 from pi_dagster.spark.planning import listed_points, tags_to_read, window_to_read
 from pi_dagster.spark.reading import read_rows
 from pi_dagster.spark.stream import TimeseriesStreamReader
@@ -53,7 +54,7 @@ class PIWebAPIDataSource(DataSource):
     def reader(self, schema: StructType) -> DataSourceReader:
         """Reads a table once."""
         options = ReadOptions.of(self.options)
-        return PointsReader(options) if options.table == "points" else TimeseriesReader(options)
+        return _READERS[options.table](options)
 
     def streamReader(self, schema: StructType) -> DataSourceStreamReader:  # noqa: N802 - Spark's name
         """Follows the recorded values.
@@ -122,3 +123,12 @@ class PointsReader(DataSourceReader):
             ]
         rows = [row for row in listed if options.tag_group in (None, row["tag_group"])]
         yield from pa.Table.from_pylist(rows, schema=POINTS_SCHEMA).to_batches()
+
+
+_READERS: dict[TableName, Callable[[ReadOptions], DataSourceReader]] = {
+    "timeseries": TimeseriesReader,
+    "points": PointsReader,
+    "asset_hierarchy": AssetsReader,
+    "asset_attributes": AssetsReader,
+    "event_frames": EventFramesReader,
+}

@@ -175,11 +175,20 @@ class SparkPartitionLoad(PartitionLoad):
             "digital state": found.states - found.system,
             "text": found.texts,
         }
+        hour_of_day = F.pmod(F.floor(F.unix_micros("timestamp") / 3_600_000_000), F.lit(24))
+        hours = (
+            rows.groupBy(hour_of_day.alias("hour"))
+            .agg(F.count("*").alias("rows"), F.count_if(~F.col("quality_good")).alias("bad"))
+            .collect()
+        )
+        by_hour = {row["hour"]: row for row in hours}
         states = rows.where("is_system_state").groupBy("value_string").count().collect() if found.system else []
         self._rows.summary = RowSummary(
             tags=set(found.tags),
             by_type=Counter({**kinds, "none": found.rows - sum(kinds.values())}),
             by_system_state=Counter({row["value_string"] or "": row["count"] for row in states}),
+            events_by_hour=[by_hour[hour]["rows"] if hour in by_hour else 0 for hour in range(24)],
+            bad_by_hour=[by_hour[hour]["bad"] if hour in by_hour else 0 for hour in range(24)],
             flagged=Counter({name: found[name] for name in ("bad", "questionable", "substituted", "annotated")}),
             first_event=_instant(found.first),
             last_event=_instant(found.last),

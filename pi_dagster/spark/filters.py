@@ -32,18 +32,23 @@ class Narrowing:
     web_ids: frozenset[str] | None = None
 
     @classmethod
-    def by(cls, filters: Iterable[Filter]) -> Narrowing:
-        """What is wanted where all of `filters` hold."""
+    def by(cls, filters: Iterable[Filter], *, instant: str = "timestamp") -> Narrowing:
+        """What is wanted where all of `filters` hold.
+
+        Args:
+            filters: of a query.
+            instant: the column that a window is about.
+        """
         narrowing = cls()
         for condition in filters:
-            narrowing = narrowing._and(condition)
+            narrowing = narrowing._and(condition, instant)
         return narrowing
 
     def takes(self, name: str, web_id: str) -> bool:
         """Whether a tag has rows that are wanted."""
         return (self.names is None or name in self.names) and (self.web_ids is None or web_id in self.web_ids)
 
-    def _and(self, condition: Filter) -> Narrowing:
+    def _and(self, condition: Filter, instant: str) -> Narrowing:
         if isinstance(condition, (EqualTo, In)):
             values = frozenset(condition.value if isinstance(condition, In) else (condition.value,))
             if condition.attribute == ("tag_name",):
@@ -53,7 +58,7 @@ class Narrowing:
         if not isinstance(condition, (EqualTo, GreaterThan, GreaterThanOrEqual, LessThan, LessThanOrEqual)):
             return self
         is_instant = isinstance(condition.value, datetime) and condition.value.tzinfo is not None
-        return self._within(condition) if condition.attribute == ("timestamp",) and is_instant else self
+        return self._within(condition) if condition.attribute == (instant,) and is_instant else self
 
     def _within(self, condition: EqualTo | GreaterThan | GreaterThanOrEqual | LessThan | LessThanOrEqual) -> Narrowing:
         narrowing, instant = self, condition.value

@@ -18,9 +18,23 @@ from typing import Any, Literal
 import yaml
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from pi_dagster.site import ServerSettings, Site
+from pi_dagster.site import AssetFrameworkSettings, EventFrameSettings, ServerSettings, Site
 
-TableName = Literal["timeseries", "points"]
+TableName = Literal["timeseries", "points", "asset_hierarchy", "asset_attributes", "event_frames"]
+
+_OF_TABLES: Mapping[str, tuple[TableName, ...]] = {
+    **dict.fromkeys(("tag_group", "tag_filter", "tags"), ("timeseries", "points")),
+    **dict.fromkeys(("start", "end"), ("timeseries", "event_frames")),
+    **dict.fromkeys(("with_report", "with_window"), ("timeseries",)),
+}
+_OF_SITE = ("server", "asset_framework", "event_frames", "lag_seconds", "tail_overlap_minutes")
+_LISTS = (
+    "tags",
+    "asset_framework.databases",
+    "asset_framework.templates",
+    "asset_framework.categories",
+    "event_frames.templates",
+)
 
 
 class OptionError(ValueError):
@@ -32,7 +46,10 @@ class ReadOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
-    table: TableName = Field(default="timeseries", description="`timeseries` or `points`.")
+    table: TableName = Field(
+        default="timeseries",
+        description="`timeseries`, `points`, `asset_hierarchy`, `asset_attributes` or `event_frames`.",
+    )
     site: Site | None = Field(
         default=None,
         description=(
@@ -41,6 +58,14 @@ class ReadOptions(BaseModel):
         ),
     )
     server: ServerSettings = Field(description="The server of the site, or `server.url` and so on, without a site.")
+    asset_framework: AssetFrameworkSettings | None = Field(
+        default_factory=AssetFrameworkSettings,
+        description="The site's, or without a site which elements and databases of AF: `asset_framework.databases` ...",
+    )
+    event_frames: EventFrameSettings = Field(
+        default_factory=EventFrameSettings,
+        description="The site's, or without a site which event frames: `event_frames.templates` ...",
+    )
     tag_group: str | None = Field(
         default=None, description="Only this partition of the site: a tag group, or a shard of one."
     )
@@ -99,8 +124,13 @@ class ReadOptions(BaseModel):
             raise ValueError(f"give only one of {' and '.join(chosen)}")
         if self.tag_group is not None and self.site is None:
             raise ValueError("`tag_group` is a partition of a site, so it needs the option `site`")
-        if self.table == "points" and (self.with_report or self.with_window):
-            raise ValueError("`with_report` and `with_window` belong to the table timeseries")
+        for name, tables in _OF_TABLES.items():
+            if getattr(self, name) not in (None, False) and self.table not in tables:
+                raise ValueError(f"`{name}` belongs to the table {' or '.join(tables)}, not to {self.table}")
+        if self.table not in ("timeseries", "points") and self.asset_framework is None:
+            raise ValueError(f"the site has `asset_framework` switched off, so there is no table {self.table}")
+        if self.start is not None and self.end is not None and self.end < self.start:
+            raise ValueError(f"the option `end` ({self.end}) is before `start` ({self.start})")
         if self.site is not None and self.tag_group is not None and self.tag_group not in self.site.partition_names():
             raise ValueError(
                 f"the site has no partition {self.tag_group!r}; it has {', '.join(self.site.partition_names()[:20])}"
@@ -117,24 +147,41 @@ class ReadOptions(BaseModel):
         Raises:
             OptionError: an option is missing, unknown or wrong.
         """
-        settings = _nested({name.lower(): text for name, text in options.items()})
-        unknown = [name for name in settings if name not in cls.model_fields]
-        if unknown:
-            nearest = difflib.get_close_matches(unknown[0], cls.model_fields, n=1)
-            hint = f"did you mean `{nearest[0]}`?" if nearest else f"known are {', '.join(cls.model_fields)}."
-            raise OptionError(f"The data source pi_web_api has no option `{unknown[0]}`; {hint}")
+        lower = {name.lower(): text for name, text in options.items()}
+        for name in lower:
+            _check_name(name)
+        settings = _nested(lower)
         try:
             if "site" in settings:
-                if "server" in settings:
-                    raise OptionError("Give either the option `site` or the options `server. ...`, not both.")
+                for name in ("server", "asset_framework", "event_frames"):
+                    if name in settings:
+                        raise OptionError(f"Give either the option `site` or the options `{name}. ...`, not both.")
                 site = settings["site"] = _site(settings["site"])
-                from_site = {name: getattr(site, name) for name in ("server", "lag_seconds", "tail_overlap_minutes")}
-                settings = {**from_site, **settings}
-            if "tags" in settings:
-                settings["tags"] = _names(settings["tags"])
+                settings = {**{name: getattr(site, name) for name in _OF_SITE}, **settings}
+            for path in _LISTS:
+                *parents, name = path.split(".")
+                place = settings.get(parents[0]) if parents else settings
+                if isinstance(place, dict) and name in place:
+                    place[name] = _names(path, place[name])
             return cls.model_validate(settings)
         except ValidationError as error:
             raise OptionError(" ".join(_told(problem) for problem in error.errors(include_url=False))) from None
+
+
+def _check_name(option: str) -> None:
+    groups: Mapping[str, type[BaseModel]] = {
+        "server": ServerSettings,
+        "asset_framework": AssetFrameworkSettings,
+        "event_frames": EventFrameSettings,
+    }
+    within = [f"{group}.{name}" for group, model in groups.items() for name in model.model_fields]
+    known = [*ReadOptions.model_fields, *within]
+    if ".".join(option.split(".")[:2]) in known:
+        return
+    same = [name for name in within if name.endswith(f".{option}")]
+    nearest = same or difflib.get_close_matches(option, known, n=1)
+    hint = f"did you mean `{nearest[0]}`?" if nearest else f"known are {', '.join(ReadOptions.model_fields)}."
+    raise OptionError(f"The data source pi_web_api has no option `{option}`; {hint}")
 
 
 def _nested(options: Mapping[str, str]) -> dict[str, Any]:
@@ -168,18 +215,29 @@ def _site(text: str) -> Site:
     return Site.model_validate(settings)
 
 
-def _names(text: str) -> list[str]:
+def _names(option: str, text: str) -> list[str]:
     if not text.lstrip().startswith("["):
         return [text]
     try:
         return [str(name) for name in json.loads(text)]
     except ValueError:
-        raise OptionError('The option `tags` is not a JSON list of names; write it like ["A", "B"].') from None
+        raise OptionError(f'The option `{option}` is not a JSON list of names; write it like ["A", "B"].') from None
 
 
 def _told(problem: Any) -> str:
-    name = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "missing":
+    parts = [str(part) for part in problem["loc"]]
+    if "login" in parts[:-2]:
+        # Settings of a login are found below its kind, which is no part of their names.
+        del parts[parts.index("login") + 1]
+    name = ".".join(parts)
+    kind = problem["type"]
+    if kind == "missing":
         return f"The option `{'server.url' if name == 'server' else name}` is missing."
+    if kind == "union_tag_not_found":
+        return f"The option `{name}.kind` is missing."
+    if kind == "union_tag_invalid":
+        return f"Option `{name}.kind`: {problem['ctx']['tag']!r} is none of {problem['ctx']['expected_tags']}."
+    if kind == "extra_forbidden":
+        return f"There is no setting `{name}`."
     told = str(problem["msg"]).removeprefix("Value error, ").rstrip(".")
     return f"Option `{name}`: {told}." if name else f"{told[0].upper()}{told[1:]}."

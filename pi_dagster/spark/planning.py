@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 
 from pi_dagster.ingest.errors import NoTagsError
 from pi_dagster.ingest.tags import TagList
@@ -61,7 +61,11 @@ def listed_points(options: ReadOptions, source: PIWebAPISource) -> Iterator[Poin
 
 
 def window_to_read(
-    options: ReadOptions, source: PIWebAPISource, narrowing: Narrowing = NOTHING_LEFT_OUT
+    options: ReadOptions,
+    source: PIWebAPISource,
+    narrowing: Narrowing = NOTHING_LEFT_OUT,
+    *,
+    instant: str = "timestamp",
 ) -> tuple[datetime, datetime]:
     """The window that the options ask for, less what filters leave out.
 
@@ -69,6 +73,7 @@ def window_to_read(
         options: of the data source.
         source: the server, asked for its clock where the options tell no end.
         narrowing: what filters leave out.
+        instant: the column that the window is about.
 
     Raises:
         OptionError: nothing says where to begin.
@@ -76,11 +81,11 @@ def window_to_read(
     """
     start = max((bound for bound in (options.start, narrowing.at_least) if bound is not None), default=None)
     if start is None:
-        raise OptionError("The option `start` is missing, and no filter on `timestamp` says where to begin.")
+        raise OptionError(f"The option `start` is missing, and no filter on `{instant}` says where to begin.")
     end = min((bound for bound in (options.end, narrowing.before) if bound is not None), default=None)
     if end is None:
         end = source.server_time() - timedelta(seconds=options.lag_seconds)
-    return start, max(start, end)
+    return start.astimezone(timezone.utc), max(start, end).astimezone(timezone.utc)
 
 
 def _of_site(options: ReadOptions, site: Site) -> list[Tag]:
