@@ -42,7 +42,7 @@ TAG_DAYS_SCHEMA = pa.schema(
     ]
 )
 """One row a tag and partition. `bad` values are no `system_states`; `repeated` counts rows with the key of the row
-before; instants are microseconds since 1970, and the gap is that between two events of the partition, 0 for a single one."""
+before; instants are microseconds since 1970; the gap is between two events of the partition, 0 for a single one."""
 
 
 def tag_days(table: TimeseriesTable, days: Collection[date]) -> pa.Table:
