@@ -265,6 +265,11 @@ TIMESERIES_DAILY_SCHEMA: pa.Schema = pa.schema(
         _column("first_event", _TIMESTAMP, "When the first event of any kind was, UTC."),
         _column("last_event", _TIMESTAMP, "When the last event of any kind was, UTC."),
         _column(
+            "longest_gap_seconds",
+            pa.float64(),
+            "Seconds of the longest pause between two events of the day; null for a single event.",
+        ),
+        _column(
             "source_files",
             _STRING,
             "Digest of the files of pi_timeseries that the day was computed from; once they are others the schedule "

@@ -195,6 +195,7 @@ def _numbers_of(rows: TagRows, steps: Collection[str], *, tag_group: str, source
             "last_value": of_numbers(values[last]),
             "first_event": instants.take(pa.array(rows.starts)).cast(pa.timestamp("us", "UTC")),
             "last_event": instants.take(pa.array(ends)).cast(pa.timestamp("us", "UTC")),
+            "longest_gap_seconds": pa.array(_longest_gap_seconds(rows), mask=events < 2),
             "source_files": [source_files] * tags,
         },
         TIMESERIES_DAILY_FILE_SCHEMA,
@@ -214,6 +215,12 @@ def _mean_over_time(rows: TagRows, is_good: Booleans, has_step: Booleans) -> Num
     taken = np.bincount(of_tag, length, minlength=tags)
     mean: Numbers = np.divide(area, taken, out=np.full(tags, np.nan), where=taken > 0)
     return mean
+
+
+def _longest_gap_seconds(rows: TagRows) -> Numbers:
+    gaps = np.diff(rows.instant, prepend=rows.instant[:1])
+    gaps[rows.starts] = 0
+    return np.maximum.reduceat(gaps, rows.starts) / 1e6
 
 
 def _count(tag: Integers, tags: int) -> Integers:
