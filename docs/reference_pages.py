@@ -185,7 +185,7 @@ def command_line_page() -> str:
 
 def _option_row(parameter: Any) -> str:
     is_argument = parameter.param_type_name == "argument"
-    names = [parameter.human_readable_name] if is_argument else parameter.opts
+    names = [parameter.metavar or parameter.name.upper()] if is_argument else parameter.opts
     default = parameter.default
     shown = "" if default is None or default is False or callable(default) else f"`{default}`"
     return f"| {', '.join(f'`{name}`' for name in names)} | {_in_a_cell(parameter.help or '')} | {shown} |"
