@@ -33,6 +33,7 @@ from pi_dagster.lake import (
 from pi_dagster.lake.table import LakeTable
 from pi_dagster.piwebapi import PIWebAPISource, StreamRef, objects
 from pi_dagster.piwebapi.asset_framework import find_asset_server, list_databases
+from pi_dagster.piwebapi.auth import forget_refusal
 from pi_dagster.piwebapi.connection import dangers
 from pi_dagster.piwebapi.errors import BrokenAnswerError, ServerTroubleError
 from pi_dagster.piwebapi.retrying import RetryPolicy
@@ -161,6 +162,7 @@ def diagnose(site: Site) -> Diagnosis:
                 # So it is at every new site; the schedule loads them first.
                 diagnosis.notes.append(str(error))
     diagnosis.notes += dangers(site.server)
+    forget_refusal(site.server)
     with _noting_problems(diagnosis), open_for_a_person(site.server) as source:
         _look_at_server(site, source, diagnosis)
         data_server = _look_at_data_servers(site, source, diagnosis)

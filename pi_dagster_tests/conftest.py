@@ -6,6 +6,7 @@ Tests of the data in the sibling folder `../shared` may be skipped where that fo
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,12 @@ SHARED = Path(__file__).parents[2] / "shared"
 
 # Dagster's instances in memory have telemetry on, and would leave its log in the home of whoever runs the tests.
 os.environ["DAGSTER_DISABLE_TELEMETRY"] = "yes"
+
+
+@pytest.fixture(autouse=True)
+def _forgetful(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A password that one test has refused may be tried by the next."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.getbasetemp() / f"state-{uuid.uuid4().hex}"))
 
 
 LOCAL_SPARK = {

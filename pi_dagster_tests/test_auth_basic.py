@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from pi_dagster.piwebapi.auth import LoginGate
+from pi_dagster.piwebapi.auth import LoginGate, RefusalMemory
+from pi_dagster.piwebapi.auth.basic import AnonymousAuthentication
 from pi_dagster.piwebapi.errors import ConnectionFailedError, LoginRefusedError
 from pi_dagster.simulator import RunningSimulator
 from pi_dagster.simulator.auth import BasicMethod
-from pi_dagster.site import BasicLogin
+from pi_dagster.site import BasicLogin, ServerSettings
 from pi_dagster_tests.logged_in_plant import LATE, ask, ask_at_once, check, checked_user, load_a_day, plant, server
 
 LOGIN = {"kind": "basic", "username": "PLANT\\svc", "password_env": "PI_TEST_PASSWORD"}
@@ -90,8 +91,13 @@ def test_the_password_may_be_in_a_file_that_the_environment_names(
     ask(server(running, **LOGIN))
 
 
+def closed_gate() -> LoginGate:
+    settings = ServerSettings(url="https://pi.example.com/piwebapi")
+    return LoginGate(RefusalMemory(settings, AnonymousAuthentication()), is_open=False)
+
+
 def test_all_pass_the_gate_at_once_when_the_login_was_accepted() -> None:
-    gate = LoginGate(is_open=False)
+    gate = closed_gate()
     with gate.turn():
         gate.open()
         both = threading.Barrier(2, timeout=10)
@@ -109,7 +115,7 @@ def test_all_pass_the_gate_at_once_when_the_login_was_accepted() -> None:
 
 
 def test_who_waits_at_the_gate_sends_nothing_when_the_connection_is_closed() -> None:
-    gate = LoginGate(is_open=False)
+    gate = closed_gate()
     failures: list[Exception] = []
 
     def wait() -> None:

@@ -117,7 +117,7 @@ class Transport:
             "X-Requested-With": "pi_dagster",
         }
         self._login: Authentication = authentication_for(settings, self._open_session)
-        self._gate = LoginGate(RefusalMemory(settings, self._login.secret), is_open=not self._login.schemes)
+        self._gate = LoginGate(RefusalMemory(settings, self._login), is_open=not self._login.schemes)
         # One for each request under way, as some logins belong to a connection; the first shows wrong settings at once.
         self._idle_sessions = [self._logged_in_session()]
         self._unpacker = ThreadPoolExecutor(_UNPACKED_AT_ONCE, thread_name_prefix="pi-unpack")

@@ -49,8 +49,11 @@ class LoginGate:
             if tries:
                 self._memory.check()
             yield
+        except SecretRefusedError as error:
+            # What was accepted before is no wrong password; should it be one now, the next run finds out.
+            raise self._first(self._memory.refused(error) if tries else error) from None
         except LoginRefusedError as error:
-            raise self._remembered(error) from None
+            raise self._first(error) from None
         finally:
             if tries:
                 with self._changed:
@@ -80,9 +83,9 @@ class LoginGate:
             self._is_closed = True
             self._changed.notify_all()
 
-    def _remembered(self, error: LoginRefusedError) -> LoginRefusedError:
+    def _first(self, error: LoginRefusedError) -> LoginRefusedError:
         """The first refusal, which those of requests that were under way too are told as."""
         with self._changed:
             if self._refusal is None:
-                self._refusal = self._memory.refused(error) if isinstance(error, SecretRefusedError) else error
+                self._refusal = error
             return self._refusal
