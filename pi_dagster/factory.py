@@ -12,6 +12,7 @@ from pi_dagster.assets.hierarchy import build_pi_assets
 from pi_dagster.assets.points import build_pi_points
 from pi_dagster.assets.quality import build_pi_quality_findings
 from pi_dagster.assets.reconciliation import build_counts_check
+from pi_dagster.assets.rollup import build_pi_timeseries_daily
 from pi_dagster.assets.tag_errors import build_pi_tag_errors
 from pi_dagster.assets.timeseries import build_pi_timeseries
 from pi_dagster.automation.assets import build_assets_schedule
@@ -20,6 +21,7 @@ from pi_dagster.automation.maintenance import build_maintenance_job, build_maint
 from pi_dagster.automation.partitions import only_own_checks
 from pi_dagster.automation.quality import build_quality_schedule
 from pi_dagster.automation.reconcile import build_reconcile_sensor
+from pi_dagster.automation.rollup import build_daily_schedule
 from pi_dagster.automation.schedules import build_points_schedule, build_timeseries_schedule
 from pi_dagster.automation.stream_updates import build_stream_updates_sensor
 from pi_dagster.lake.schemas import PI_ASSET_ATTRIBUTES, PI_ASSET_HIERARCHY
@@ -82,7 +84,7 @@ def build_pi_definitions(site: Site) -> dg.Definitions:
             job_name=f"{prefix}load_pi_timeseries",
         )
         definitions = dg.Definitions.merge(definitions, dg.Definitions(sensors=[sensor]))
-    parts = [definitions]
+    parts = [definitions, _daily_numbers(site, resources, timeseries, prefix)]
     if site.reconcile_days:
         parts.append(_reconciliation(site, resources, timeseries.key, prefix, load_timeseries=load_timeseries))
     if pi_assets:
@@ -106,6 +108,27 @@ def _reconciliation(
         site, timeseries, name=f"{prefix}pi_reconcile_sensor", check_job=compare, load_job=load_timeseries
     )
     return dg.Definitions(asset_checks=[check], jobs=[compare], sensors=[sensor])
+
+
+def _daily_numbers(
+    site: Site, resources: SiteResources, timeseries: dg.AssetsDefinition, prefix: str
+) -> dg.Definitions:
+    daily = build_pi_timeseries_daily(site, resources, timeseries=timeseries)
+    job = f"{prefix}compute_pi_timeseries_daily"
+    return dg.Definitions(
+        assets=[daily],
+        jobs=[
+            dg.define_asset_job(
+                job,
+                selection=only_own_checks(daily),
+                executor_def=dg.in_process_executor,
+                description="Computes the numbers of each tag on the days you choose.",
+            )
+        ],
+        schedules=[
+            build_daily_schedule(site, resources, daily.key, name=f"{prefix}pi_timeseries_daily_schedule", job_name=job)
+        ],
+    )
 
 
 def _assets(site: Site, assets: dg.AssetsDefinition, prefix: str) -> dg.Definitions:

@@ -60,6 +60,13 @@ class JudgedLake:
 
     def judged(self, *rules: Mapping[str, Any], **settings: Any) -> JudgedPartition:
         """Write the day and judge it."""
+        lake, site = self.write(), self.site(*rules, **settings)
+        judged = judge_partition(site, lake, RuleTags(site, lake), DAY, GROUP, run_id="test")
+        assert judged is not None
+        return judged
+
+    def write(self) -> Lake:
+        """Write the day and the list of tags."""
         lake = Lake(str(self.folder))
         rows = [row for tag in sorted(self.events) for row in self.events[tag]]
         TimeseriesTable.open(lake).replace_window(
@@ -74,10 +81,7 @@ class JudgedLake:
         seen = {"tag_group": GROUP, "is_active": True, "first_seen": now, "last_seen": now}
         listed = [{"tag_webid": tag, "tag_name": tag, **seen, **point} for tag, point in self.points.items()]
         PointsTable.open(lake).replace(pa.Table.from_pylist(listed, POINTS_SCHEMA), {})
-        site = self.site(*rules, **settings)
-        judged = judge_partition(site, lake, RuleTags(site, lake), DAY, GROUP, run_id="test")
-        assert judged is not None
-        return judged
+        return lake
 
     def site(self, *rules: Mapping[str, Any], **settings: Any) -> Site:
         """A site with these rules."""

@@ -33,6 +33,7 @@ def test_the_names_in_the_ui_do_not_change_by_accident(default_definitions: dg.D
         "pi_points": ["pi_archive", "pi_asset_attributes"],
         "pi_timeseries": ["pi_archive", "pi_points"],
         "pi_tag_errors": ["pi_timeseries"],
+        "pi_timeseries_daily": ["pi_timeseries"],
         "pi_event_frames": ["pi_asset_hierarchy"],
         "pi_asset_hierarchy": [],
         "pi_asset_attributes": ["pi_asset_hierarchy"],
@@ -42,6 +43,7 @@ def test_the_names_in_the_ui_do_not_change_by_accident(default_definitions: dg.D
         "load_pi_assets",
         "load_pi_timeseries",
         "load_pi_event_frames",
+        "compute_pi_timeseries_daily",
         "maintain_lake",
         "compare_counts",
     }
@@ -52,6 +54,7 @@ def test_the_names_in_the_ui_do_not_change_by_accident(default_definitions: dg.D
         "pi_assets_schedule": ("5 0 * * *", "UTC", "STOPPED"),
         "pi_points_schedule": ("15 0 * * *", "UTC", "STOPPED"),
         "pi_timeseries_schedule": ("*/5 * * * *", "UTC", "STOPPED"),
+        "pi_timeseries_daily_schedule": ("20 * * * *", "UTC", "STOPPED"),
         "pi_event_frames_schedule": ("30 0 * * *", "UTC", "STOPPED"),
         "maintenance_schedule": ("45 3 * * *", "UTC", "STOPPED"),
     }
@@ -59,7 +62,11 @@ def test_the_names_in_the_ui_do_not_change_by_accident(default_definitions: dg.D
         sensor.name: (sensor.minimum_interval_seconds, sensor.default_status.value) for sensor in repository.sensor_defs
     } == {"pi_event_frame_sensor": (60, "STOPPED"), "pi_reconcile_sensor": (300, "STOPPED")}
     assert set(repository.get_top_level_resources()) == {"pi_server", "lake"}
-    assert {graph.get(key).pools.pop() for key in graph.materializable_asset_keys} == {"pi_web_api_127_0_0_1_5450"}
+    asks_the_server = {key for key in graph.materializable_asset_keys if graph.get(key).pools}
+    assert {key.to_user_string() for key in graph.materializable_asset_keys - asks_the_server} == {
+        "pi_timeseries_daily"
+    }
+    assert {pool for key in asks_the_server for pool in graph.get(key).pools} == {"pi_web_api_127_0_0_1_5450"}
 
 
 def test_partitions_are_days_up_to_today_times_tag_groups(default_definitions: dg.Definitions) -> None:
@@ -75,7 +82,14 @@ def test_partitions_are_days_up_to_today_times_tag_groups(default_definitions: d
 
 
 def test_every_column_is_described(default_definitions: dg.Definitions) -> None:
-    for name in ("pi_points", "pi_timeseries", "pi_asset_hierarchy", "pi_asset_attributes", "pi_event_frames"):
+    for name in (
+        "pi_points",
+        "pi_timeseries",
+        "pi_timeseries_daily",
+        "pi_asset_hierarchy",
+        "pi_asset_attributes",
+        "pi_event_frames",
+    ):
         spec = default_definitions.get_assets_def(name).get_asset_spec(dg.AssetKey(name))
         columns = spec.metadata["dagster/column_schema"].schema.columns
         assert len(columns) >= 15

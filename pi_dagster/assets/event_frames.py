@@ -14,7 +14,8 @@ from pi_dagster.assets.failures import (
     errors_told_plainly,
     partitions_failure,
 )
-from pi_dagster.assets.metadata import failed_frames_table, frames_metadata, table_metadata
+from pi_dagster.assets.metadata import frames_metadata, table_metadata
+from pi_dagster.assets.metadata_tables import failed_frames_table
 from pi_dagster.automation.event_frames import changes_tag
 from pi_dagster.automation.partitions import build_day_partitions, is_range_run, run_keys
 from pi_dagster.automation.schedules import STOPPED_TAG

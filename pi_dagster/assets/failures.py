@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from pi_dagster.assets.metadata import Metadata, failed_tags_table
+from pi_dagster.assets.metadata import Metadata
+from pi_dagster.assets.metadata_tables import failed_tags_table
 from pi_dagster.ingest.errors import FramesFailedError, IngestError, NoTagsError, TagsFailedError
 from pi_dagster.ingest.report import FailedTag
 from pi_dagster.lake.errors import LakeError, WindowConflictError

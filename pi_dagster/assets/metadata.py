@@ -6,14 +6,20 @@ Keys that begin with `dagster/` have a meaning to Dagster; `pi/` is about the pl
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import datetime, timedelta
-from itertools import islice
+from datetime import timedelta
 
 import dagster as dg
 import pyarrow as pa
 
+from pi_dagster.assets.metadata_tables import (
+    MOST_NAMED,
+    failed_tags_table,
+    table_of_counts,
+    table_of_records,
+    table_of_rows,
+)
 from pi_dagster.automation.frame_days import (
     FRAMES,
     FRAMES_DIGEST,
@@ -29,13 +35,9 @@ from pi_dagster.automation.partitions import (
     TAGS_DIGEST,
     UNREAD_SINCE,
     WATERMARK,
-    partition_key,
 )
-from pi_dagster.ingest.reconcile import UncountedTag
 from pi_dagster.ingest.report import (
     AssetsReport,
-    FailedFrame,
-    FailedTag,
     FramesReport,
     PointsReport,
     Traffic,
@@ -52,9 +54,6 @@ from pi_dagster.server_text import as_code_block
 from pi_dagster.site import LakeSettings
 
 Metadata = dict[str, dg.MetadataValue]
-
-_MOST_NAMED = 100
-_MOST_DIFFERENCES_NAMED = 500
 
 
 def table_metadata(table: TableDefinition, lake: LakeSettings) -> Metadata:
@@ -130,24 +129,24 @@ def _what_was_read(report: WindowReport) -> Metadata:
     sparkline = sparkline_markdown(report.events_by_hour, report.bad_by_hour, hours_read=hours_read)
     metadata: Metadata = {
         "pi/events_by_hour": dg.MetadataValue.md(sparkline),
-        "pi/rows_by_type": _counts(report.rows_by_type, "value holds"),
+        "pi/rows_by_type": table_of_counts(report.rows_by_type, "value holds"),
         "pi/bad_share": dg.MetadataValue.float(_share(report.bad_rows, rows_read)),
         "pi/questionable_share": dg.MetadataValue.float(_share(report.questionable_rows, rows_read)),
         "pi/system_state_share": dg.MetadataValue.float(_share(sum(report.rows_by_system_state.values()), rows_read)),
         "pi/substituted_rows": dg.MetadataValue.int(report.substituted_rows),
         "pi/annotated_rows": dg.MetadataValue.int(report.annotated_rows),
-        "pi/sample": _sample(report.sample, ("tag_name", "timestamp", "value", "value_string", "units")),
+        "pi/sample": table_of_rows(report.sample, ("tag_name", "timestamp", "value", "value_string", "units")),
     }
     if report.first_event is not None:
         metadata["pi/first_event"] = dg.MetadataValue.timestamp(report.first_event)
     if report.rows_by_system_state:
-        metadata["pi/rows_by_system_state"] = _counts(report.rows_by_system_state, "system state")
+        metadata["pi/rows_by_system_state"] = table_of_counts(report.rows_by_system_state, "system state")
     if (difference := report.difference) is not None:
         metadata["pi/added_events"] = dg.MetadataValue.int(difference.added)
         metadata["pi/changed_events"] = dg.MetadataValue.int(difference.changed)
         metadata["pi/removed_events"] = dg.MetadataValue.int(difference.removed)
         if difference.tags:
-            metadata["pi/changes_by_tag"] = _table(
+            metadata["pi/changes_by_tag"] = table_of_records(
                 [
                     {"tag": tag.tag_name, "added": tag.added, "changed": tag.changed, "removed": tag.removed}
                     for tag in difference.tags
@@ -164,7 +163,7 @@ def points_metadata(report: PointsReport) -> Metadata:
         "pi/gone_tags": dg.MetadataValue.int(len(report.gone_tags)),
         "pi/moved_tags": dg.MetadataValue.int(len(report.moved_tags)),
         "pi/tags_in_no_group": dg.MetadataValue.int(report.tags_in_no_group_count),
-        "pi/tags_by_partition": _counts(report.tags_by_partition, "tag group", "tags"),
+        "pi/tags_by_partition": table_of_counts(report.tags_by_partition, "tag group", "tags"),
         "load/seconds": dg.MetadataValue.float(round(report.seconds, 3)),
         **_traffic(report.traffic),
         "lake/table_version": dg.MetadataValue.int(report.table_version),
@@ -175,13 +174,13 @@ def points_metadata(report: PointsReport) -> Metadata:
     for key, names in (
         ("pi/names_of_tags_in_no_group", report.tags_in_no_group),
         ("pi/names_of_missing_tags", report.missing_tags),
-        ("pi/names_of_gone_tags", report.gone_tags[:_MOST_NAMED]),
-        ("pi/names_of_moved_tags", report.moved_tags[:_MOST_NAMED]),
+        ("pi/names_of_gone_tags", report.gone_tags[:MOST_NAMED]),
+        ("pi/names_of_moved_tags", report.moved_tags[:MOST_NAMED]),
     ):
         if names:
-            metadata[key] = _table([{"tag": name} for name in names])
+            metadata[key] = table_of_records([{"tag": name} for name in names])
     columns = ("tag_name", "descriptor", "point_type", "engineering_units", "tag_group")
-    metadata["pi/sample"] = _sample(report.sample, columns)
+    metadata["pi/sample"] = table_of_rows(report.sample, columns)
     return metadata
 
 
@@ -194,8 +193,8 @@ def frames_metadata(report: FramesReport) -> Metadata:
         "pi/gone_frames": dg.MetadataValue.int(report.gone_frames),
         "pi/moved_frames": dg.MetadataValue.int(report.moved_frames),
         "pi/open_frames": dg.MetadataValue.int(report.open_frames),
-        "pi/frames_by_template": _counts(report.frames_by_template, "template", "frames"),
-        "pi/frames_by_severity": _counts(report.frames_by_severity, "severity", "frames"),
+        "pi/frames_by_template": table_of_counts(report.frames_by_template, "template", "frames"),
+        "pi/frames_by_severity": table_of_counts(report.frames_by_severity, "severity", "frames"),
         "pi/failed_frames": dg.MetadataValue.int(len(report.failed_frames)),
         FRAMES_DIGEST: dg.MetadataValue.text(report.frames_digest),
         OPEN_FRAMES_DIGEST: dg.MetadataValue.text(report.open_frames_digest),
@@ -209,23 +208,14 @@ def frames_metadata(report: FramesReport) -> Metadata:
         "lake/file_bytes": dg.MetadataValue.int(report.file_bytes),
     }
     if report.unread_attributes:
-        metadata["pi/unread_attributes"] = _counts(report.unread_attributes, "attribute", "frames")
+        metadata["pi/unread_attributes"] = table_of_counts(report.unread_attributes, "attribute", "frames")
     if report.kept_frames:
         metadata["pi/kept_frames"] = dg.MetadataValue.int(report.kept_frames)
         metadata["pi/lost_databases"] = dg.MetadataValue.text(", ".join(report.lost_databases))
-    metadata["pi/sample"] = _sample(
+    metadata["pi/sample"] = table_of_rows(
         report.sample, ("event_name", "template_name", "start_time", "end_time", "duration_minutes", "severity")
     )
     return metadata
-
-
-def failed_frames_table(failed: Iterable[tuple[str, FailedFrame]]) -> dg.MetadataValue:
-    """The event frames of loaded days whose attributes could not be read, and why."""
-    rows = [
-        {"day": day, "event frame": frame.event_name, "id": frame.event_frame_id, "reason": frame.error}
-        for day, frame in failed
-    ]
-    return _table(rows, columns=("day", "event frame", "id", "reason"))
 
 
 def hierarchy_metadata(report: AssetsReport) -> Metadata:
@@ -247,12 +237,12 @@ def hierarchy_metadata(report: AssetsReport) -> Metadata:
     }
     if report.changed_elements:
         rows = [{"change": one.change, "element": one.element, "before": one.before} for one in report.changed_elements]
-        metadata["pi/changed_elements"] = _table(rows)
+        metadata["pi/changed_elements"] = table_of_records(rows)
     if report.unreadable_elements:
-        paths = report.unreadable_elements[:_MOST_NAMED]
-        metadata["pi/paths_of_unreadable_elements"] = _table([{"element": path} for path in paths])
+        paths = report.unreadable_elements[:MOST_NAMED]
+        metadata["pi/paths_of_unreadable_elements"] = table_of_records([{"element": path} for path in paths])
     columns = ("element_path", "template_name", "description", "element_id")
-    metadata["pi/sample"] = _sample(report.hierarchy_sample, columns)
+    metadata["pi/sample"] = table_of_rows(report.hierarchy_sample, columns)
     return metadata
 
 
@@ -268,57 +258,10 @@ def attributes_metadata(report: AssetsReport) -> Metadata:
         "lake/changed": dg.MetadataValue.bool(report.attributes_changed),
     }
     if report.unread_values:
-        metadata["pi/names_of_unread_values"] = _table([{"attribute": name} for name in report.unread_values])
+        metadata["pi/names_of_unread_values"] = table_of_records([{"attribute": name} for name in report.unread_values])
     columns = ("attribute_path", "data_reference", "tag_webid", "value_type", "units", "static_value")
-    metadata["pi/sample"] = _sample(report.attributes_sample, columns)
+    metadata["pi/sample"] = table_of_rows(report.attributes_sample, columns)
     return metadata
-
-
-def failed_tags_table(failed_tags: Iterable[FailedTag]) -> dg.MetadataValue:
-    """The tags that could not be read, and why; at most a hundred."""
-    named = islice(failed_tags, _MOST_NAMED)
-    return _table([{"tag": tag.tag_name, "reason": tag.error, "WebID": tag.tag_webid} for tag in named])
-
-
-def tag_errors_table(errors: pa.Table) -> dg.MetadataValue:
-    """Rows of pi_tag_errors, at most a hundred."""
-    rows = [
-        {
-            "partition": str(partition_key(row["partition_date"], row["tag_group"])) if row["partition_date"] else "",
-            "tag": row["tag_name"],
-            "kind": row["kind"],
-            "lacks from": row["window_start"],
-            "to": row["window_end"],
-            "since": row["first_seen"],
-            "last tried": row["last_seen"],
-            "reason": row["error"],
-        }
-        for row in errors.slice(0, _MOST_NAMED).to_pylist()
-    ]
-    return _table(rows, columns=("partition", "tag", "kind", "lacks from", "to", "since", "last tried", "reason"))
-
-
-def differences_table(differences: Iterable[tuple[str, str, int, int, str]]) -> dg.MetadataValue:
-    """Partition, tag, events at the server and in the table, and what is done about it."""
-    rows = [
-        {
-            "partition": partition,
-            "tag": tag,
-            "events at the server": server,
-            "in the table": table,
-            "difference": table - server,
-            "what is done": what,
-        }
-        for partition, tag, server, table, what in differences
-    ]
-    columns = ("partition", "tag", "events at the server", "in the table", "difference", "what is done")
-    return _table(rows[:_MOST_DIFFERENCES_NAMED], columns=columns)
-
-
-def uncounted_tags_table(uncounted: Iterable[UncountedTag]) -> dg.MetadataValue:
-    """The tags whose events the server does not count, and why."""
-    rows = [{"tag group": tag.tag_group, "tag": tag.tag_name, "reason": tag.error} for tag in uncounted]
-    return _table(rows[:_MOST_NAMED], columns=("tag group", "tag", "reason"))
 
 
 def _traffic(traffic: Traffic) -> Metadata:
@@ -333,29 +276,6 @@ def _traffic(traffic: Traffic) -> Metadata:
 
 def _share(part: int, whole: int) -> float:
     return round(part / whole, 6) if whole else 0.0
-
-
-def _counts(counts: Mapping[str, int], what: str, unit: str = "rows") -> dg.MetadataValue:
-    return _table([{what: name, unit: count} for name, count in counts.items()], columns=(what, unit))
-
-
-def _sample(table: pa.Table, columns: Sequence[str]) -> dg.MetadataValue:
-    return _table(table.select(columns).to_pylist(), columns=columns)
-
-
-def _table(rows: Sequence[Mapping[str, object]], columns: Sequence[str] = ()) -> dg.MetadataValue:
-    """A table of the UI, whose cells are texts, numbers and booleans only, and never null."""
-    records = [dg.TableRecord({name: _cell(value) for name, value in row.items()}) for row in rows]
-    schema = dg.TableSchema([dg.TableColumn(name) for name in columns or (rows[0] if rows else ())])
-    return dg.MetadataValue.table(records, schema)
-
-
-def _cell(value: object) -> str | int | float | bool:
-    if isinstance(value, datetime):
-        return value.isoformat().replace("+00:00", "Z")
-    if isinstance(value, str | int | float):
-        return value
-    return "" if value is None else str(value)
 
 
 def judged_metadata(judged: JudgedPartition, rules: Sequence[AnyRule]) -> Metadata:
@@ -381,24 +301,14 @@ def daily_metadata(numbers: DailyNumbers) -> Metadata:
         "pi/tags": dg.MetadataValue.int(totals.tags),
         "pi/tags_with_events": dg.MetadataValue.int(totals.tags_with_events),
         "pi/silent_tags": dg.MetadataValue.int(len(numbers.silent_tags)),
-        "pi/by_tag_group": _table([{"tag group": group, **asdict(found)} for group, found in by_group.items()]),
+        "pi/by_tag_group": table_of_records(
+            [{"tag group": group, **asdict(found)} for group, found in by_group.items()]
+        ),
         "load/seconds": dg.MetadataValue.float(round(numbers.seconds, 3)),
         TABLE_VERSION: dg.MetadataValue.int(numbers.table_version),
     }
     if numbers.silent_tags:
-        metadata["pi/names_of_silent_tags"] = _table([{"tag": name} for name in numbers.silent_tags[:_MOST_NAMED]])
+        metadata["pi/names_of_silent_tags"] = table_of_records(
+            [{"tag": name} for name in numbers.silent_tags[:MOST_NAMED]]
+        )
     return metadata
-
-
-def findings_table(findings: pa.Table) -> dg.MetadataValue:
-    """Rows of pi_quality_findings, at most a hundred."""
-    columns = {
-        "tag": "tag_name",
-        "from": "finding_start",
-        "to": "finding_end",
-        "events": "event_count",
-        "worst value": "worst_value",
-        "worst text": "worst_text",
-    }
-    found = findings.slice(0, _MOST_NAMED).to_pylist()
-    return _table([{shown: row[name] for shown, name in columns.items()} for row in found], columns=list(columns))

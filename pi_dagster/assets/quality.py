@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pi_dagster.assets.failures import errors_told_plainly
-from pi_dagster.assets.metadata import findings_table, judged_metadata, table_metadata
+from pi_dagster.assets.metadata import judged_metadata, table_metadata
+from pi_dagster.assets.metadata_tables import findings_table
 from pi_dagster.automation.partitions import (
     build_timeseries_partitions,
     is_range_run,

@@ -14,7 +14,8 @@ from datetime import date, datetime, timedelta
 import dagster as dg
 
 from pi_dagster.assets.failures import errors_told_plainly
-from pi_dagster.assets.metadata import Metadata, differences_table, uncounted_tags_table
+from pi_dagster.assets.metadata import Metadata
+from pi_dagster.assets.metadata_tables import differences_table, uncounted_tags_table
 from pi_dagster.automation.partitions import partition_key
 from pi_dagster.automation.reconcile import (
     COUNTS_MATCH,

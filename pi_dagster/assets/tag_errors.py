@@ -10,7 +10,8 @@ from datetime import datetime, timezone
 
 import dagster as dg
 
-from pi_dagster.assets.metadata import table_metadata, tag_errors_table
+from pi_dagster.assets.metadata import table_metadata
+from pi_dagster.assets.metadata_tables import tag_errors_table
 from pi_dagster.ingest.report import WindowReport
 from pi_dagster.ingest.tag_errors import Loaded, OpenErrors, record_tag_errors
 from pi_dagster.lake import Lake
