@@ -25,8 +25,8 @@ def plant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SmallPlan
 
 
 @pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as instance:
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
         yield instance
 
 
@@ -47,11 +47,14 @@ def load_days(plant: SmallPlant, instance: dg.DagsterInstance, *days: str) -> No
 
 
 def tick(plant: SmallPlant, instance: dg.DagsterInstance) -> list[dict[str, str]]:
-    schedule = plant.definitions().get_repository_def().get_schedule_def("pi_timeseries_daily_schedule")
-    at = datetime.now(timezone.utc)
-    requests = schedule.evaluate_tick(
-        dg.build_schedule_context(instance=instance, scheduled_execution_time=at)
-    ).run_requests
+    repository = plant.definitions().get_repository_def()
+    with dg.build_schedule_context(
+        instance=instance,
+        scheduled_execution_time=datetime.now(timezone.utc),
+        repository_def=repository,
+        resources=repository.get_top_level_resources(),
+    ) as context:
+        requests = repository.get_schedule_def("pi_timeseries_daily_schedule").evaluate_tick(context).run_requests
     return [dict(request.tags) for request in requests or ()]
 
 
@@ -92,7 +95,7 @@ def test_a_day_that_is_not_loaded_fails_and_says_what_to_do(plant: SmallPlant, i
     assert f"no rows of {DAYS[0]}. Load those days first" in str(failed.step_failure_data.user_failure_data.description)
 
 
-def test_a_load_shows_its_events_by_hour_and_says_them_in_words(
+def test_a_load_shows_its_events_by_hour_and_tells_them_in_words(
     plant: SmallPlant, instance: dg.DagsterInstance
 ) -> None:
     load_days(plant, instance, DAYS[2])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ def test_many_tags_have_the_numbers_that_a_plain_loop_finds(tmp_path: Path) -> N
     for number, (tag, events) in enumerate(plain.items()):
         values = [value for _, value in events if isinstance(value, float)]
         area = taken = 0.0
-        for (at, value), (after, following) in zip(events, events[1:], strict=False):
+        for (at, value), (after, following) in pairwise(events):
             if isinstance(value, float):
                 line = isinstance(following, float) and not number % 2
                 area += (after - at) * ((value + following) / 2 if line else value)

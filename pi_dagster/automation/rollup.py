@@ -49,11 +49,12 @@ def build_daily_schedule(
         load_tag = {LOAD_TAG: f"{daily.to_user_string()}: days"}
         if context.instance.get_run_records(dg.RunsFilter(tags=load_tag, statuses=UNFINISHED), limit=1):
             return dg.SkipReason("The days of an earlier tick are still being computed.")
-        today = context.scheduled_execution_time.astimezone(timezone.utc).date()
+        # Dagster wants a key for each run, and never makes a second run of a key: a day may be computed many times.
+        tick = context.scheduled_execution_time.astimezone(timezone.utc)
         with errors_told_plainly():
-            days = days_to_compute(site, resources.lake(context).open(), before=today)
+            days = days_to_compute(site, resources.lake(context).open(), before=tick.date())
         requests = [
-            dg.RunRequest(tags={**load_tag, **day_range_tags(first, last)})
+            dg.RunRequest(run_key=f"{tick.isoformat()} {first}", tags={**load_tag, **day_range_tags(first, last)})
             for first, last in islice(stretches(days, longest=site.max_partitions_per_run), _MOST_RUNS)
         ]
         return requests or dg.SkipReason("Every closed day shows its rows as they are now.")
