@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler
@@ -21,7 +22,7 @@ from pi_dagster.ingest.assets import refresh_assets
 from pi_dagster.ingest.points import refresh_points
 from pi_dagster.ingest.timeseries import load_partition
 from pi_dagster.lake import Lake
-from pi_dagster.piwebapi import PIWebAPISource
+from pi_dagster.piwebapi import PIWebAPISource, adapter
 from pi_dagster.piwebapi.asset_framework import find_asset_server, list_databases
 from pi_dagster.piwebapi.errors import (
     BrokenAnswerError,
@@ -197,23 +198,37 @@ def test_a_refused_login_is_one_whatever_its_body_is(refusal: Respond, monkeypat
     assert len(script.requests) == 1
 
 
-def test_an_answer_that_drips_is_given_up() -> None:
+BODY = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n"
+CHUNKS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("start", "drop"),
+    [
+        pytest.param(BODY, b" ", id="a byte of a body"),
+        pytest.param(CHUNKS, b"1\r\n \r\n", id="a chunk of a byte"),
+        pytest.param(CHUNKS, b"0", id="the size of a chunk"),
+        pytest.param(CHUNKS + b"2\r\n{}\r\n0\r\n", b"X: y\r\n", id="headers behind the body"),
+        pytest.param(b"", b"H", id="the status"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nX-Header: ", b"x", id="a header"),
+        pytest.param(b"", b"HTTP/1.1 100 Continue\r\n\r\n", id="that there will be an answer"),
+        pytest.param(b"HTTP/1.1 401 No\r\nContent-Length: 1000\r\n\r\n", b" ", id="a refusal"),
+    ],
+)
+def test_an_answer_that_drips_is_given_up(start: bytes, drop: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adapter, "_WAITS_FOR_AN_ANSWER", 2)
     stop = threading.Event()
 
     def drip(request: BaseHTTPRequestHandler) -> None:
-        request.send_response(200)
-        request.send_header("Content-Length", "1000000")
-        request.end_headers()
-        try:
-            while not stop.wait(0.02):
-                request.wfile.write(b" ")
-        except OSError:
-            pass
         request.close_connection = True
+        request.wfile.write(start)
+        with suppress(OSError):
+            while not stop.wait(0.01):
+                request.wfile.write(drop)
 
     try:
         with pytest.raises(RequestTimeoutError, match=r"so slowly that it was not there after 1 s.*batch_size"):
-            get(Script(drip), retry=replace(QUICK, tries_after_timeouts=1), read_timeout_seconds=0.1)
+            get(Script(drip), retry=replace(QUICK, tries_after_timeouts=1), read_timeout_seconds=0.5)
     finally:
         stop.set()
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import requests
-from requests.adapters import HTTPAdapter
 
+from pi_dagster.piwebapi.adapter import ServerAdapter
 from pi_dagster.piwebapi.errors import CertificateError
 from pi_dagster.redaction import remember_secret
 from pi_dagster.site import NO_PROXY, ServerSettings, is_loopback, secret_from_environment
@@ -48,7 +48,7 @@ def open_session(settings: ServerSettings) -> requests.Session:
             )
         _check_client_certificate(settings.client_certificate, settings.client_key, key_password)
         session.cert = (settings.client_certificate, settings.client_key or settings.client_certificate)
-    adapter = _Adapter(settings.max_requests_in_flight, key_password)
+    adapter = ServerAdapter(settings.max_requests_in_flight, key_password)
     session.mount("http://", adapter)
     session.mount("https://", adapter)
     return session
@@ -116,20 +116,6 @@ def _innermost_tls_error(error: BaseException) -> ssl.SSLError | None:
         seen.add(id(one))
         waiting += [one.__cause__, one.__context__, getattr(one, "reason", None), *one.args]
     return None
-
-
-class _Adapter(HTTPAdapter):
-    """A pool of connections to one host that can open a private key with a password."""
-
-    def __init__(self, connections: int, key_password: str | None) -> None:
-        self._key = {"key_password": key_password} if key_password is not None else {}
-        super().__init__(pool_connections=1, pool_maxsize=connections, pool_block=True)
-
-    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **more: object) -> None:
-        super().init_poolmanager(connections, maxsize, block, **more, **self._key)
-
-    def proxy_manager_for(self, proxy: str, **more: object) -> object:
-        return super().proxy_manager_for(proxy, **more, **self._key)
 
 
 def _proxies(settings: ServerSettings) -> dict[str, str]:

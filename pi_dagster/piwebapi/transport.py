@@ -54,9 +54,6 @@ _PIECE_BYTES = 1 << 16
 """Larger pieces are mapped and unmapped by the allocator one by one, which costs four times the CPU."""
 
 _LONGEST_REFUSAL_BYTES = 1 << 20
-_WAITS_FOR_A_BODY = 10
-"""A body has to be there after so many times the wait for its next byte: one that drips would hold us for ever."""
-
 _UNPACKED = ("", "identity")
 _PACKED = ("gzip", "x-gzip")
 _GZIP_WBITS = 31
@@ -320,7 +317,6 @@ class Transport:
         declared = response.headers.get("Content-Length", "")
         if is_answer and declared.isdigit() and int(declared) > self._max_body_bytes:
             raise self._too_large()
-        latest = time.monotonic() + _WAITS_FOR_A_BODY * self._timeout[1]
         pieces: list[bytes] = []
         size = 0
         while piece := response.raw.read1(_PIECE_BYTES, decode_content=False):
@@ -330,12 +326,6 @@ class Transport:
                 raise self._too_large()
             if not is_answer and size > _LONGEST_REFUSAL_BYTES:
                 break
-            if time.monotonic() > latest:
-                raise RequestTimeoutError(
-                    f"{self._url} sent an answer so slowly that it was not there after "
-                    f"{_WAITS_FOR_A_BODY * self._timeout[1]:g} s. Ask for less at once (`server.batch_size`) or wait "
-                    "longer (`server.read_timeout_seconds`)."
-                )
         return b"".join(pieces)
 
     def _decompressed_if_it_can_be(self, raw: bytes, encoding: str) -> bytes:
