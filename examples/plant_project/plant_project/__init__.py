@@ -1,0 +1,1 @@
+"""A Dagster project of a plant's own, with its PI system in it."""

@@ -1,0 +1,1 @@
+"""Assets of the plant, and the PI system as a component."""
