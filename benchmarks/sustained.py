@@ -123,6 +123,7 @@ def report(runs: Sequence[TailRun], tags: int) -> Section:
     rows = []
     for what, unit, value in (
         ("time of a run", "s", lambda run: run.seconds),
+        ("CPU time of a run", "s", lambda run: run.cpu_seconds),
         ("memory after a run", "MB", lambda run: run.resident_megabytes),
         ("lag after a run", "s", lambda run: run.lag_seconds),
     ):
@@ -132,7 +133,7 @@ def report(runs: Sequence[TailRun], tags: int) -> Section:
             Row(
                 f"{what}: growth from the first to the last run, in parts of the median",
                 Figure.of([_growth([run.minute for run in steady], values) / figure.median]),
-                measured=f"median {figure.median:.1f} {unit}, {figure.low:.1f} to {figure.high:.1f} {unit}",
+                measured=f"median {figure.median:.2f} {unit}, {figure.low:.2f} to {figure.high:.2f} {unit}",
                 target=at_most(_ALLOWED_GROWTH),
             )
         )
@@ -221,7 +222,7 @@ def _growth(minutes: Sequence[float], values: Sequence[float]) -> float:
 def _progress(screen: Console) -> Callable[[TailRun], None]:
     def show(run: TailRun) -> None:
         screen.print(
-            f"minute {run.minute:5.1f}: {run.seconds:6.2f} s, {run.events:,} events, "
+            f"minute {run.minute:5.1f}: {run.seconds:6.2f} s, CPU {run.cpu_seconds:5.2f} s, {run.events:,} events, "
             f"{run.resident_megabytes:.0f} MB, {run.live_files} live files"
         )
 
