@@ -63,10 +63,11 @@ class ModelReader(RecordedReader):
         """A reading of all streams over one day."""
         return self.read(self.window(number))
 
-    def window(self, number: int = 0) -> ReadWindow:
-        """All streams over one day."""
+    def window(self, number: int = 0, *, hours: int = 24) -> ReadWindow:
+        """All streams over the first hours of one day."""
         streams = [StreamRef(web_id, web_id) for web_id in self.instants]
-        return ReadWindow(streams, DAY + timedelta(days=number), DAY + timedelta(days=number + 1))
+        start = DAY + timedelta(days=number)
+        return ReadWindow(streams, start, start + timedelta(hours=hours))
 
     def events(self) -> int:
         """How many events a day has."""

@@ -109,7 +109,12 @@ class RowSummary:
         first, last = pc.min_max(rows.column("timestamp")).as_py().values()
         self.first_event = min(first, self.first_event or first)
         self.last_event = max(last, self.last_event or last)
-        self._add_hours(rows, int(first.timestamp()) // _DAY_SECONDS * _DAY_SECONDS, has_bad=bad > 0)
+        if first.hour == last.hour:
+            # So are a tail's, mostly, and need not be looked at one by one: a window lies within a day.
+            self.events_by_hour[first.hour] += rows.num_rows
+            self.bad_by_hour[first.hour] += bad
+        else:
+            self._add_hours(rows, int(first.timestamp()) // _DAY_SECONDS * _DAY_SECONDS, has_bad=bad > 0)
         if self.sample.num_rows < _SAMPLE_ROWS:
             more = rows.slice(0, _SAMPLE_ROWS - self.sample.num_rows).cast(TIMESERIES_FILE_SCHEMA)
             self.sample = pa.concat_tables([self.sample, more])

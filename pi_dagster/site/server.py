@@ -58,7 +58,9 @@ class ServerSettings(SettingsModel):
         default="streamset",
         description="`streamset`: many tags in one GET. `batch`: many GETs in one POST, for proxies that cut URLs.",
     )
-    batch_size: int = Field(default=100, ge=1, le=1000, description="Tags a request.")
+    batch_size: int = Field(
+        default=150, ge=1, le=1000, description="Tags a request; of more than about 150 the URL becomes too long."
+    )
     max_count_per_request: int | None = Field(
         default=None,
         ge=2,
