@@ -16,6 +16,7 @@ from pi_dagster.assets.rollup import build_pi_timeseries_daily
 from pi_dagster.assets.tag_errors import build_pi_tag_errors
 from pi_dagster.assets.timeseries import build_pi_timeseries
 from pi_dagster.automation.assets import build_assets_schedule
+from pi_dagster.automation.checks import build_checks_schedule
 from pi_dagster.automation.event_frames import build_event_frame_sensor, build_event_frames_schedule
 from pi_dagster.automation.maintenance import build_maintenance_job, build_maintenance_schedule
 from pi_dagster.automation.partitions import only_own_checks
@@ -24,6 +25,7 @@ from pi_dagster.automation.reconcile import build_reconcile_sensor
 from pi_dagster.automation.rollup import build_daily_schedule
 from pi_dagster.automation.schedules import build_points_schedule, build_timeseries_schedule
 from pi_dagster.automation.stream_updates import build_stream_updates_sensor
+from pi_dagster.checks.definitions import build_checks
 from pi_dagster.lake.schemas import PI_ASSET_ATTRIBUTES, PI_ASSET_HIERARCHY
 from pi_dagster.resources import SiteResources
 from pi_dagster.site import Site
@@ -54,7 +56,7 @@ def build_pi_definitions(site: Site) -> dg.Definitions:
         jobs=[
             dg.define_asset_job(
                 f"{prefix}load_pi_points",
-                selection=[points],
+                selection=only_own_checks(points),
                 executor_def=dg.in_process_executor,
                 description="Reads the list of tags.",
             ),
@@ -84,7 +86,11 @@ def build_pi_definitions(site: Site) -> dg.Definitions:
             job_name=f"{prefix}load_pi_timeseries",
         )
         definitions = dg.Definitions.merge(definitions, dg.Definitions(sensors=[sensor]))
-    parts = [definitions, _daily_numbers(site, resources, timeseries, prefix)]
+    parts = [
+        definitions,
+        _daily_numbers(site, resources, timeseries, prefix),
+        _checks(site, resources, archive.key, prefix),
+    ]
     if site.reconcile_days:
         parts.append(_reconciliation(site, resources, timeseries.key, prefix, load_timeseries=load_timeseries))
     if pi_assets:
@@ -131,6 +137,23 @@ def _daily_numbers(
     )
 
 
+def _checks(site: Site, resources: SiteResources, archive: dg.AssetKey, prefix: str) -> dg.Definitions:
+    checks = build_checks(site, resources, archive=archive)
+    job = f"{prefix}check_pi_tables"
+    return dg.Definitions(
+        asset_checks=checks,
+        jobs=[
+            dg.define_asset_job(
+                job,
+                selection=dg.AssetSelection.checks(*checks),
+                executor_def=dg.in_process_executor,
+                description="Checks what is in the tables and how far today is loaded; asks the PI server only for its time.",
+            )
+        ],
+        schedules=[build_checks_schedule(site, name=f"{prefix}pi_checks_schedule", job_name=job)],
+    )
+
+
 def _assets(site: Site, assets: dg.AssetsDefinition, prefix: str) -> dg.Definitions:
     job = f"{prefix}load_pi_assets"
     return dg.Definitions(
@@ -138,7 +161,7 @@ def _assets(site: Site, assets: dg.AssetsDefinition, prefix: str) -> dg.Definiti
         jobs=[
             dg.define_asset_job(
                 job,
-                selection=[assets],
+                selection=only_own_checks(assets),
                 executor_def=dg.in_process_executor,
                 description="Reads the elements of PI Asset Framework and their attributes.",
             )
@@ -156,7 +179,7 @@ def _event_frames(site: Site, resources: SiteResources, prefix: str) -> dg.Defin
         jobs=[
             dg.define_asset_job(
                 job,
-                selection=[event_frames],
+                selection=only_own_checks(event_frames),
                 executor_def=dg.in_process_executor,
                 description="Reads the event frames that start on the days you choose.",
             )
@@ -180,7 +203,7 @@ def _quality(
         jobs=[
             dg.define_asset_job(
                 job,
-                selection=[findings],
+                selection=only_own_checks(findings),
                 executor_def=dg.in_process_executor,
                 description="Judges the days and tag groups you choose by the quality rules of the site.",
             )

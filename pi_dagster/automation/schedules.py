@@ -75,7 +75,7 @@ def build_timeseries_schedule(
     @dg.schedule(
         name=name,
         # Checks of other runs, such as comparing counts, are not for every five minutes.
-        target=dg.AssetSelection.assets(*before_points, points) | only_own_checks(timeseries),
+        target=dg.AssetSelection.assets(*before_points, points).without_checks() | only_own_checks(timeseries),
         cron_schedule=site.schedules.timeseries,
         execution_timezone="UTC",
         description=(

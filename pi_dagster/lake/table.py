@@ -76,6 +76,22 @@ class LakeTable:
             ForeignTableError: it is not ours.
             LakeAccessError: the storage failed.
         """
+        table = self._load()
+        self._check_is_ours(table)
+        return table
+
+    @classmethod
+    def differences(cls, lake: Lake) -> list[str]:
+        """What makes the table in the lake another one than it should be, in words; nothing where it is ours.
+
+        Raises:
+            TableMissingError: there is no table.
+            LakeAccessError: the storage failed.
+        """
+        table = cls(lake)
+        return table._differences(table._load())
+
+    def _load(self) -> DeltaTable:
         missing = TableMissingError(
             f"There is no Delta table {self.definition.name} at {self.uri} yet; materialize it first."
         )
@@ -83,11 +99,9 @@ class LakeTable:
             raise missing
         with self.lake.explaining(f"opening the Delta table {self.uri}"):
             try:
-                table = DeltaTable(self.uri, storage_options=dict(self.lake.storage_options))
+                return DeltaTable(self.uri, storage_options=dict(self.lake.storage_options))
             except TableNotFoundError:
                 raise missing from None
-            self._check_is_ours(table)
-            return table
 
     def to_arrow(
         self,
@@ -144,9 +158,11 @@ class LakeTable:
                 if not DeltaTable.is_deltatable(self.uri, dict(self.lake.storage_options)):
                     raise
 
+    def _differences(self, table: DeltaTable) -> list[str]:
+        return [*self._column_differences(table), *self._layout_differences(table)]
+
     def _check_is_ours(self, table: DeltaTable) -> None:
-        differences = [*self._column_differences(table), *self._layout_differences(table)]
-        if differences:
+        if differences := self._differences(table):
             raise ForeignTableError(
                 f"The Delta table {self.uri} is not a {self.definition.name} table of pi_dagster: "
                 f"{'; '.join(differences)}. Nothing was written. Point `lake.uri` at another folder, or move "

@@ -7,6 +7,7 @@ site names the environment variables that hold them, and they are read when a ru
 
 from pi_dagster.site.asset_framework import ELEMENT_PATH_PATTERN, AssetFrameworkSettings, EventFrameSettings
 from pi_dagster.site.automation import ScheduleSettings, StreamUpdateSettings
+from pi_dagster.site.checks import CheckSettings
 from pi_dagster.site.databricks import DatabricksSettings, ExistingCluster, NewCluster, Serverless
 from pi_dagster.site.engines import SparkSettings
 from pi_dagster.site.lake import LakeSettings
@@ -38,6 +39,7 @@ __all__ = [
     "AssetFrameworkSettings",
     "BasicLogin",
     "BearerLogin",
+    "CheckSettings",
     "DatabricksSettings",
     "EventFrameSettings",
     "ExistingCluster",

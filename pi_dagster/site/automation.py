@@ -47,6 +47,7 @@ class ScheduleSettings(SettingsModel):
     daily: str = Field(
         default="20 * * * *", description="Numbers of closed days, pi_timeseries_daily, where their rows have changed."
     )
+    checks: str = Field(default="10,40 * * * *", description="The checks of all tables, see docs/checks.md.")
     report: str = Field(default="0 5 * * *", description="The page about yesterday, pi_quality_report.")
 
     @field_validator("*")

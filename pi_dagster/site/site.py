@@ -12,6 +12,7 @@ from pi_dagster.quality_rules import AnyRule, DifferenceRule
 from pi_dagster.settings_model import SettingsModel
 from pi_dagster.site.asset_framework import AssetFrameworkSettings, EventFrameSettings
 from pi_dagster.site.automation import ScheduleSettings, StreamUpdateSettings
+from pi_dagster.site.checks import CheckSettings
 from pi_dagster.site.databricks import DatabricksSettings, ExistingCluster, NewCluster
 from pi_dagster.site.engines import SparkSettings
 from pi_dagster.site.lake import LakeSettings
@@ -113,6 +114,7 @@ class Site(SettingsModel):
     spark: SparkSettings = Field(default_factory=SparkSettings, description="For the engine `spark`.")
     databricks: DatabricksSettings | None = Field(default=None, description="For the engine `databricks`.")
     schedules: ScheduleSettings = Field(default_factory=ScheduleSettings)
+    checks: CheckSettings = Field(default_factory=CheckSettings, description="From when on a check is red.")
     reports_url: str | None = Field(
         default=None,
         description=(
