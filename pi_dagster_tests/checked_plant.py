@@ -1,4 +1,4 @@
-"""A plant of two groups of two tags with an event a minute, an AF element and event frames, and the Dagster that checks it."""
+"""A plant of two groups of two tags, an AF element and event frames, and the Dagster that loads and checks it."""
 
 from __future__ import annotations
 
@@ -67,9 +67,7 @@ class CheckedPlant:
         self.repository = build_pi_definitions(self.site).get_repository_def()
 
     def run(self, job: str, **tags: str) -> dg.ExecuteInProcessResult:
-        return self.repository.get_job(job).execute_in_process(
-            instance=self.instance, tags=tags, raise_on_error=False
-        )
+        return self.repository.get_job(job).execute_in_process(instance=self.instance, tags=tags, raise_on_error=False)
 
     def list_all(self) -> None:
         """AF elements, then the list of tags."""
@@ -87,9 +85,15 @@ class CheckedPlant:
     def load_frames(self, day: Any) -> bool:
         return self.run("load_pi_event_frames", **{"dagster/partition": day.isoformat()}).success
 
+    def compute_daily(self, day: Any) -> bool:
+        return self.run("compute_pi_timeseries_daily", **{"dagster/partition": day.isoformat()}).success
+
     def load_all(self) -> None:
-        """Everything, of yesterday and today."""
+        """Everything, of today and two days before."""
         self.list_all()
+        before = self.yesterday - timedelta(days=1)
+        assert self.load_day(before)
+        assert self.compute_daily(before)
         assert self.load_day(self.yesterday)
         assert self.load_today()
         for day in (self.yesterday, self.today):
@@ -99,7 +103,9 @@ class CheckedPlant:
         """All checks, as their schedule runs them, by `asset:check`."""
         result = self.run("check_pi_tables")
         assert result.success
-        found = {f"{one.asset_key.to_user_string()}:{one.check_name}": one for one in result.get_asset_check_evaluations()}
+        found = {
+            f"{one.asset_key.to_user_string()}:{one.check_name}": one for one in result.get_asset_check_evaluations()
+        }
         assert len(found) == len(result.get_asset_check_evaluations())
         return found
 

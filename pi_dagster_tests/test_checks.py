@@ -1,4 +1,4 @@
-"""Each asset check is green on a good plant and red on its fault, from the simulator through Dagster and the Delta tables."""
+"""Each asset check is green on a good plant and red on its fault, through the simulator, Dagster and Delta tables."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import dagster as dg
-import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, Field, write_deltalake
 
 from pi_dagster.automation.partitions import range_tags
+from pi_dagster.simulator import Fault, FaultKind
 from pi_dagster.simulator.archive import BAD, to_ticks
 from pi_dagster_tests.checked_plant import GROUPS, MINUTE, CheckedPlant, checked_plant, offenders
 
@@ -24,6 +24,7 @@ CHECKS = {
     "pi_event_frames:no_frame_open_too_long",
     "pi_event_frames:no_partition_left_failed",
     "pi_points:columns_as_designed",
+    "pi_timeseries_daily:columns_as_designed",
     "pi_timeseries:columns_as_designed",
     "pi_timeseries:few_bad_values",
     "pi_timeseries:few_system_states",
@@ -41,14 +42,18 @@ def plant(tmp_path: Path) -> Iterator[CheckedPlant]:
         yield plant
 
 
-@pytest.fixture
-def loaded(plant: CheckedPlant) -> CheckedPlant:
-    plant.load_all()
-    return plant
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CheckedPlant]:
+    """A good plant, all loaded; tests leave it as they found it."""
+    with checked_plant(tmp_path_factory.mktemp("loaded")) as plant:
+        plant.load_all()
+        yield plant
 
 
 @pytest.fixture(scope="module")
-def broken(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[CheckedPlant, Mapping[str, dg.AssetCheckEvaluation]]]:
+def broken(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[CheckedPlant, Mapping[str, dg.AssetCheckEvaluation]]]:
     """A plant with a fault for every check, and what they found."""
     with checked_plant(tmp_path_factory.mktemp("broken")) as plant:
         plant.assets.add("P-102", template="Pump", tags={"Flow": "NO.SUCH.TAG", "Speed": "PMP2"})
@@ -60,6 +65,7 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[CheckedPl
         plant.running.event_frames.open("Alarm\x1b[2J <b>", start=to_ticks(old))
         plant.list_all()
         assert plant.load_day(plant.yesterday)
+        assert plant.compute_daily(plant.yesterday)
         for day in (old.date(), plant.today):
             assert plant.load_frames(day)
         plant.forbid("PMP1")
@@ -82,7 +88,8 @@ def test_a_good_plant_is_all_green(loaded: CheckedPlant) -> None:
     assert found["pi_timeseries:no_event_twice"].metadata["pi/rows_checked"].value == loaded.rows(
         loaded.yesterday, "boilers"
     ).num_rows * 2 + sum(loaded.rows(loaded.today, group).num_rows for group in GROUPS)
-    assert found["pi_timeseries:no_silent_tag"].metadata["pi/tags_judged"].value == 4
+    silence = found["pi_timeseries:no_silent_tag"].metadata
+    assert (silence["pi/tags_judged"].value, silence["pi/days_of_habit"].value) == (4, 3)
 
 
 def test_all_is_red_on_a_plant_with_a_fault_for_each(
@@ -95,6 +102,7 @@ def test_all_is_red_on_a_plant_with_a_fault_for_each(
         "pi_event_frames:no_partition_left_failed",
         "pi_points:columns_as_designed",
         "pi_timeseries:columns_as_designed",
+        "pi_timeseries_daily:columns_as_designed",
     }
     for name, one in found.items():
         rows = offenders(one, "what to do") if not one.passed else [name]
@@ -107,7 +115,11 @@ def test_all_is_red_on_a_plant_with_a_fault_for_each(
     [
         ("pi_timeseries:today_is_up_to_date", ["tag group"], ["pumps"]),
         ("pi_timeseries:no_event_twice", ["partition", "rows too many"], [("{yesterday}|boilers", 3)]),
-        ("pi_timeseries:few_bad_values", ["partition", "tag", "events", "bad values"], [("{yesterday}|pumps", "PMP2", 1440, 360)]),
+        (
+            "pi_timeseries:few_bad_values",
+            ["partition", "tag", "events", "bad values"],
+            [("{yesterday}|pumps", "PMP2", 1440, 360)],
+        ),
         (
             "pi_timeseries:few_system_states",
             ["partition", "tag", "system states", "percent"],
@@ -129,7 +141,9 @@ def test_a_check_names_what_is_wrong(
     plant, found = broken
     days = {"today": plant.today, "yesterday": plant.yesterday}
     named = [
-        tuple(cell.format(**days) if isinstance(cell, str) else cell for cell in row) if isinstance(row, tuple) else row.format(**days)
+        tuple(cell.format(**days) if isinstance(cell, str) else cell for cell in row)
+        if isinstance(row, tuple)
+        else row.format(**days)
         for row in expected
     ]
     assert offenders(found[check], *columns) == named
@@ -173,30 +187,26 @@ def test_an_empty_site_is_told_what_to_load_first(plant: CheckedPlant) -> None:
 
 
 def test_a_server_that_does_not_answer_turns_its_check_red_and_no_other(loaded: CheckedPlant) -> None:
-    loaded.running.faults.add(status_of_everything())
+    loaded.running.faults.add(Fault(kind=FaultKind.STATUS, status=503))
     found = loaded.check()
+    loaded.running.faults.clear()
     assert [name for name, one in found.items() if not one.passed] == ["pi_archive:clocks_agree"]
     assert str(found["pi_archive:clocks_agree"].description).startswith("This could not be judged.")
 
 
 def test_a_run_of_a_backfill_does_not_read_todays_rows_again(loaded: CheckedPlant) -> None:
     before = loaded.check()
-    write_deltalake(
-        loaded.lake.table_uri("pi_timeseries"), loaded.rows(loaded.yesterday, "boilers").slice(0, 1), mode="append"
-    )
+    once_more = loaded.rows(loaded.yesterday, "boilers").slice(0, 1)
+    write_deltalake(loaded.lake.table_uri("pi_timeseries"), once_more, mode="append")
     job = loaded.repository.get_implicit_global_asset_job_def()
     tags = {"dagster/backfill": "x", **range_tags(loaded.today - timedelta(days=2), *GROUPS)}
-    result = job.execute_in_process(
-        instance=loaded.instance, tags=tags, asset_selection=[dg.AssetKey("pi_timeseries")]
-    )
+    result = job.execute_in_process(instance=loaded.instance, tags=tags, asset_selection=[dg.AssetKey("pi_timeseries")])
     told = {one.check_name: one for one in result.get_asset_check_evaluations()}
     check = told["no_event_twice"]
+    assert result.success
     assert check.passed
+    assert told["today_is_up_to_date"].metadata["pi/judged_at"] != check.metadata["pi/judged_at"]
     assert check.metadata["pi/judged_at"] == before["pi_timeseries:no_event_twice"].metadata["pi/judged_at"]
     assert not loaded.check()["pi_timeseries:no_event_twice"].passed
-
-
-def status_of_everything() -> object:
-    from pi_dagster.simulator import Fault, FaultKind
-
-    return Fault(kind=FaultKind.STATUS, status=503)
+    assert loaded.load_day(loaded.yesterday)
+    assert loaded.check()["pi_timeseries:no_event_twice"].passed

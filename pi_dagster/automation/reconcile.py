@@ -22,6 +22,7 @@ from typing import Any
 
 import dagster as dg
 
+from pi_dagster.automation.last_check import last_evaluation
 from pi_dagster.automation.last_loads import last_load_ids, loads_by_id
 from pi_dagster.automation.partitions import SETTLED, partition_key, split_partition_key
 from pi_dagster.automation.reload import Reload, partitions_of_run, plan_reload
@@ -50,8 +51,6 @@ MOST_LOADS = 3
 until the next round."""
 
 _MOST_TAGS_KEPT = 20
-_AT_A_LOOK = 3
-_LOOKS_BACK = 100
 _SENSOR_INTERVAL_SECONDS = 300
 
 
@@ -128,17 +127,8 @@ class ReconcileState:
     @classmethod
     def last(cls, instance: dg.DagsterInstance, check: dg.AssetCheckKey) -> ReconcileState:
         """The state that the check's last result tells; the first one where there is none."""
-        # Runs of the check that failed, or have just begun, are in its history without a result.
-        cursor: int | None = None
-        for _ in range(_LOOKS_BACK):
-            history = instance.event_log_storage.get_asset_check_execution_history(
-                check, limit=_AT_A_LOOK, cursor=cursor
-            )
-            for record in history:
-                if isinstance(record.evaluation, dg.AssetCheckEvaluation) and STATE in record.evaluation.metadata:
-                    return cls.parse(record.evaluation.metadata[STATE].value)
-                cursor = record.id
-        return cls()
+        told = last_evaluation(instance, check, with_metadata=STATE)
+        return cls() if told is None else cls.parse(told.metadata[STATE].value)
 
     @classmethod
     def parse(cls, told: object) -> ReconcileState:

@@ -15,15 +15,15 @@ from pi_dagster.lake import AssetAttributesTable, Lake, PointsTable
 NAME = "every_attribute_has_its_tag"
 
 DESCRIPTION = """
-Every attribute with the data reference PI Point refers to a tag of `pi_points` that the server still lists. Up to {most}
-may do without (`checks.unknown_tags`); attributes that their element leaves out (excluded) do not count.
+Every attribute with the data reference PI Point refers to a tag of `pi_points` that the server still lists. Up to
+{most:,} may do without (`checks.unknown_tags`); attributes that their element leaves out (excluded) do not count.
 """
 
 _PI_POINT = "PI Point"
 
 _KINDS = {
-    "not found": "PI knows no tag by that name, or the login may not see it. Correct the attribute in AF, or its template's "
-    "naming rule; or give the login the right.",
+    "not found": "PI knows no tag by that name, or the login may not see it. Correct the attribute in AF, or the "
+    "naming rule of its template; or give the login the right.",
     "not in pi_points": "It is a tag of another Data Archive, or newer than the list of tags: materialize pi_points.",
     "deleted": "The server no longer lists the tag. Point the attribute to the one that took its place, or delete it.",
 }

@@ -31,8 +31,8 @@ def judge_columns(table: str, columns: int, differences: Sequence[str]) -> Verdi
         offenders=[
             {
                 "difference": difference[:1].upper() + difference[1:],
-                "what to do": "Find out by the table's history (DESCRIBE HISTORY) who changed it. Undo that, or RESTORE the "
-                "version before; or move the table away and load it again.",
+                "what to do": "Find out by the table's history (DESCRIBE HISTORY) who changed it. Undo that, or "
+                "RESTORE the version before; or move the table away and load it again.",
             }
             for difference in differences
         ],

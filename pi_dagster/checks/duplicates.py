@@ -112,8 +112,8 @@ def _offenders(repeats: Repeats, tag_groups: Collection[str], names: Mapping[str
         strange = [group for group in groups if group not in tag_groups]
         if strange:
             remedy = (
-                f"The site has no tag group {', '.join(strange)} any more. Once its days are loaded under the new name, "
-                "delete its rows from pi_timeseries."
+                f"The site has no tag group {', '.join(strange)} any more. Once its days are loaded under the new "
+                "name, delete its rows from pi_timeseries."
             )
         elif len(groups) > 1:
             remedy = "The tag is in two partitions, as after it moved. Materialize both."
@@ -129,16 +129,15 @@ def _offenders(repeats: Repeats, tag_groups: Collection[str], names: Mapping[str
         }
 
 
-def _tags(rows: Iterable[Mapping[str, object]]) -> dict[tuple[date, str], tuple[int, Sequence[str]]]:
+def _tags(rows: Iterable[Row]) -> dict[tuple[date, str], tuple[int, Sequence[str]]]:
     return {
-        (row["partition_date"], row["tag_webid"]): (row["repeated_sum"], sorted(row["tag_group_list"]))  # type: ignore
-        for row in rows
+        (row["partition_date"], row["tag_webid"]): (row["repeated_sum"], sorted(row["tag_group_list"])) for row in rows
     }
 
 
-def _portions(rows: Sequence[Mapping[str, int]]) -> Iterator[list[Mapping[str, int]]]:
+def _portions(rows: Sequence[Row]) -> Iterator[list[Row]]:
     """A few tags at a time, so that their rows fit into memory."""
-    some: list[Mapping[str, int]] = []
+    some: list[Row] = []
     held = 0
     for row in rows:
         if some and held + row["events_sum"] > _ROWS_AT_A_TIME:

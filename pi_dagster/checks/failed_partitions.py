@@ -1,22 +1,60 @@
 """Has a partition been left failed?
 
-The schedule tries failed closed days of its look-back again each hour. What stays failed for long, or is older than that
-look-back, waits for a person.
+The schedule tries failed closed days of its look-back again each hour. What stays failed for long, or is older than
+that look-back, waits for a person.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta, timezone
 
+import dagster as dg
+
+from pi_dagster.automation.last_loads import last_load_ids
 from pi_dagster.checks.verdict import MOST_NAMED, Verdict, counted, duration
 
 NAME = "no_partition_left_failed"
 
 DESCRIPTION = """
-No partition has been failing for more than {hours:g} hours (`checks.failed_partition_hours`), counted from the first load
-that failed since it was last loaded well.
+No partition has been failing for more than {hours:g} hours (`checks.failed_partition_hours`), counted from the first
+load that failed since it was last loaded well.
 """
+
+
+_MOST_LOOKED_UP = 500
+"""Partitions, the first ones: a look-up takes some milliseconds, and after so many a person has enough to do."""
+
+
+def failing_since(
+    instance: dg.DagsterInstance, asset: dg.AssetKey, partitions: dg.PartitionsDefinition, keys: Sequence[str]
+) -> Mapping[str, datetime]:
+    """The partitions whose last load failed, with the begin of the first load that failed since they were loaded well.
+
+    Args:
+        instance: Dagster's record.
+        asset: the asset's key.
+        partitions: its partitions.
+        keys: those to look at.
+    """
+    status = instance.get_status_by_partition(asset, keys, partitions) or {}
+    failed = [key for key in keys if status.get(key) == dg.AssetPartitionStatus.FAILED][:_MOST_LOOKED_UP]
+    loaded = last_load_ids(instance, asset, failed)
+    since: dict[str, datetime] = {}
+    for key in failed:
+        tried = instance.event_log_storage.get_event_records(
+            dg.EventRecordsFilter(
+                dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED,
+                asset_key=asset,
+                asset_partitions=[str(key)],
+                after_cursor=loaded.get(key),
+            ),
+            limit=1,
+            ascending=True,
+        )
+        if tried:
+            since[key] = datetime.fromtimestamp(tried[0].event_log_entry.timestamp, timezone.utc)
+    return since
 
 
 def judge_failed(failing_since: Mapping[str, datetime], *, partitions: int, now: datetime, limit: timedelta) -> Verdict:
@@ -31,8 +69,8 @@ def judge_failed(failing_since: Mapping[str, datetime], *, partitions: int, now:
     left = sorted((since, partition) for partition, since in failing_since.items() if now - since > limit)
     if left:
         said = (
-            f"{counted(len(left), 'partition has', 'partitions have')} been failing for more than {duration(limit)}, the "
-            f"first for {duration(now - left[0][0])}."
+            f"{counted(len(left), 'partition has', 'partitions have')} been failing for more than {duration(limit)}, "
+            f"the first for {duration(now - left[0][0])}."
         )
     elif failing_since:
         said = f"{counted(len(failing_since), 'partition')} failed, none more than {duration(limit)} ago."

@@ -1,7 +1,7 @@
 """Is today in the table, in every tag group, up to a short while ago?
 
-Judged by how far the table reaches, not by when something was loaded last: a backfill of old days loads a lot and brings
-today no further.
+Judged by how far the table reaches, not by when something was loaded last: a backfill of old days loads a lot and
+brings today no further.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from pi_dagster.checks.verdict import MOST_NAMED, Verdict, counted, duration
 NAME = "today_is_up_to_date"
 
 DESCRIPTION = """
-Every tag group of today is loaded up to {minutes:g} minutes ago (`checks.freshness_minutes`). It goes by the watermark of
-today's partition, so loading older days changes nothing. Just after midnight yesterday's counts.
+Every tag group of today is loaded up to {minutes:g} minutes ago (`checks.freshness_minutes`). It goes by the watermark
+of today's partition, so loading older days changes nothing. Just after midnight yesterday's counts.
 """
 
 
@@ -75,8 +75,8 @@ _NEVER = (
     "group that no tag is in."
 )
 _LATE = (
-    "Look at the last runs of pi_timeseries for this group: failed (the run says why), waiting in the queue, or none at "
-    "all because pi_timeseries_schedule or the daemon is off."
+    "Look at the last runs of pi_timeseries for this group: failed (the run says why), waiting in the queue, or none "
+    "at all because pi_timeseries_schedule or the daemon is off."
 )
 
 

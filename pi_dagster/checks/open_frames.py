@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pi_dagster.checks.verdict import MOST_NAMED, Verdict, counted, duration
-from pi_dagster.lake import AssetHierarchyTable, EventFramesTable, Lake, TableMissingError
+from pi_dagster.lake import AssetHierarchyTable, EventFramesTable, Lake, LakeError
 
 NAME = "no_frame_open_too_long"
 
@@ -40,7 +40,8 @@ def read_open_frames(lake: Lake) -> pa.Table:
                 ["element_id", "element_path"], where=pc.field("element_id").isin(elements)
             )
             paths = dict(zip(*(found[name].to_pylist() for name in ("element_id", "element_path")), strict=True))
-        except TableMissingError:
+        except LakeError:
+            # Their ids will do.
             pass
     about = [paths.get(element, element) for element in frames["primary_element_id"].to_pylist()]
     return frames.append_column("element", pa.array(about, pa.string()))
@@ -58,7 +59,8 @@ def judge_open_frames(frames: pa.Table, *, now: datetime, limit: timedelta) -> V
     oldest = now - frames["start_time"][0].as_py() if frames.num_rows else None
     open_now = f"{counted(frames.num_rows, 'event frame is', 'event frames are')} open"
     if too_old.num_rows and oldest is not None:
-        said = f"{open_now}, {too_old.num_rows:,} of them for more than {duration(limit)}; the oldest for {duration(oldest)}."
+        said = f"{open_now}, {too_old.num_rows:,} of them for more than {duration(limit)}; "
+        said += f"the oldest for {duration(oldest)}."
     else:
         said = f"{open_now}, none of them for more than {duration(limit)}." if frames.num_rows else "No frame is open."
     return Verdict(
@@ -76,8 +78,8 @@ def judge_open_frames(frames: pa.Table, *, now: datetime, limit: timedelta) -> V
                 "element": frame["element"],
                 "open since": frame["start_time"],
                 "hours": round((now - frame["start_time"]) / timedelta(hours=1), 1),
-                "what to do": "If it is over, close the frame in PI System Explorer and see why its analysis did not. If "
-                "such frames may last so long, raise checks.open_frame_hours.",
+                "what to do": "If it is over, close the frame in PI System Explorer and see why its analysis did not. "
+                "If such frames may last so long, raise checks.open_frame_hours.",
             }
             for frame in too_old.slice(0, MOST_NAMED).to_pylist()
         ],

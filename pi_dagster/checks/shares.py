@@ -33,8 +33,8 @@ States of the PI system are not counted here but by `few_system_states`.
 """,
     column="bad",
     events="bad values",
-    what_to_do="Look at the instrument and at its interface: PI marks a value as bad when the source does, or when it is out "
-    "of range. Queries should ask for quality_good.",
+    what_to_do="Look at the instrument and at its interface: PI marks a value as bad when the source does, or when it "
+    "is out of range. Queries should ask for quality_good.",
 )
 
 SYSTEM_STATES = Share(
@@ -45,8 +45,8 @@ At most {percent:g} % of the events of each tag group are states of the PI syste
 """,
     column="system_states",
     events="system states",
-    what_to_do="Look at the interface or the source: `I/O Timeout` and `Bad Input` mean that it brings no values, `Shutdown` "
-    "that the archive or the interface was stopped.",
+    what_to_do="Look at the interface or the source: `I/O Timeout` and `Bad Input` mean that it brings no values, "
+    "`Shutdown` that the archive or the interface was stopped.",
 )
 
 
@@ -90,8 +90,8 @@ def judge_share(
     overall = f"{_percent(found, events):g} % of {counted(events, 'event')} are {share.events}"
     if too_many:
         said = (
-            f"{counted(len(too_many), 'partition has', 'partitions have')} more than {most_percent:g} % {share.events}; "
-            f"the worst, {too_many[0]['partition']}, {too_many[0]['percent']:g} %. Over all {overall}."
+            f"{counted(len(too_many), 'partition has', 'partitions have')} more than {most_percent:g} % "
+            f"{share.events}; the worst, {too_many[0]['partition']}, {too_many[0]['percent']:g} %. Over all {overall}."
         )
     else:
         said = (

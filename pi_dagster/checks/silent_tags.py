@@ -21,8 +21,8 @@ NAME = "no_silent_tag"
 
 DESCRIPTION = """
 No tag's last event is older than {factor:g} times its longest pause of the last {days} days (`checks.silent_factor`,
-`checks.habit_days`), and than {minutes:g} minutes (`checks.silent_minutes`). Pauses of days before yesterday are taken from
-`pi_timeseries_daily`. A group that is not loaded up to now is judged up to where it is loaded.
+`checks.habit_days`), and than {minutes:g} minutes (`checks.silent_minutes`). Pauses of days before yesterday are taken
+from `pi_timeseries_daily`. A group that is not loaded up to now is judged up to where it is loaded.
 """
 
 FEWEST_EVENTS = 10
@@ -34,8 +34,8 @@ _MICROSECOND = timedelta(microseconds=1)
 _DAY_US = timedelta(days=1) // _MICROSECOND
 _COLUMNS = ["tag_webid", "tag_group", "partition_date", "events", "first_us", "last_us", "longest_gap_us"]
 _WHAT_TO_DO = (
-    "Look at the tag in PI: is its scan on, does its interface run, does the instrument send? Where such pauses are normal, "
-    "raise checks.silent_factor."
+    "Look at the tag in PI: is its scan on, does its interface run, does the instrument send? Where such pauses are "
+    "normal, raise checks.silent_factor."
 )
 
 Integers = npt.NDArray[np.int64]
@@ -45,7 +45,8 @@ def read_habits(lake: Lake, first: date, before: date) -> pa.Table:
     """The tags' days from `first` to the one before `before`, by pi_timeseries_daily; no rows where it has none.
 
     Returns:
-        `tag_webid`, `tag_group`, `partition_date`, `events`, `first_us`, `last_us`, `longest_gap_us`, as TAG_DAYS_SCHEMA.
+        `tag_webid`, `tag_group`, `partition_date`, `events`, `first_us`, `last_us`, `longest_gap_us`, as in
+        TAG_DAYS_SCHEMA.
 
     Raises:
         LakeAccessError: the storage failed.
@@ -210,7 +211,7 @@ class _Rows:
 
 
 def _loaded_days(days: pa.Table, groups: pa.Array) -> tuple[int, Integers]:
-    """The first day, since 1970; and for each tag group and day, counted from the first, how many before it have rows."""
+    """The first day, since 1970; and for each tag group and day, from the first on, how many before it have rows."""
     if not days.num_rows:
         return 0, np.zeros((len(groups) or 1, 2), np.int64)
     day = _integers(days["partition_date"])

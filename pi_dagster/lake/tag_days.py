@@ -1,8 +1,7 @@
 """What the newest days of pi_timeseries tell of each tag: how many events, how good, how far apart, any key twice.
 
-One pass over five narrow columns, in the order of the key: about 9 million rows a second of CPU. So events that are there
-twice follow each other, and the longest gap of a tag is the largest difference of two rows; memory grows with the tags and
-not with their events.
+One pass over five narrow columns, in the order of the key. So events that are there twice follow each other, and the
+longest gap of a tag is the largest difference of two rows; memory grows with the tags and not with their events.
 """
 
 from __future__ import annotations

@@ -50,7 +50,11 @@ class SiteResources:
         }
 
     def server(
-        self, context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext | dg.SensorEvaluationContext
+        self,
+        context: dg.AssetExecutionContext
+        | dg.AssetCheckExecutionContext
+        | dg.OpExecutionContext
+        | dg.SensorEvaluationContext,
     ) -> PIServerResource:
         """The PI server of this run or tick."""
         return cast(PIServerResource, getattr(context.resources, self.server_key))

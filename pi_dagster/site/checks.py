@@ -32,7 +32,7 @@ class CheckSettings(SettingsModel):
         default=3.0,
         ge=1,
         le=1000,
-        description="A tag is silent when its last event is older than so many times its longest pause in `habit_days`.",
+        description="A tag is silent when it pauses for so many times its longest pause of `habit_days`.",
     )
     silent_minutes: float = Field(
         default=60.0, gt=0, le=43_200, description="No tag is called silent for less than so many minutes."
@@ -41,7 +41,7 @@ class CheckSettings(SettingsModel):
         default=14,
         ge=1,
         le=90,
-        description="Days before today that a tag's habit is learned from: yesterday, and those of pi_timeseries_daily.",
+        description="Days before today that tell a tag's habit: yesterday, and those of pi_timeseries_daily.",
     )
     clock_skew_seconds: float = Field(
         default=60.0,
