@@ -147,7 +147,7 @@ def _checks(site: Site, resources: SiteResources, archive: dg.AssetKey, prefix: 
                 job,
                 selection=dg.AssetSelection.checks(*checks),
                 executor_def=dg.in_process_executor,
-                description="Checks what is in the tables and how far today is loaded; asks the PI server only for its time.",
+                description="Checks what is in the tables, and how far today is loaded.",
             )
         ],
         schedules=[build_checks_schedule(site, name=f"{prefix}pi_checks_schedule", job_name=job)],

@@ -46,6 +46,28 @@ def test_the_names_in_the_ui_do_not_change_by_accident(default_definitions: dg.D
         "compute_pi_timeseries_daily",
         "maintain_lake",
         "compare_counts",
+        "check_pi_tables",
+    }
+    assert {key.to_user_string() for key in graph.asset_check_keys} == {
+        "pi_archive:clocks_agree",
+        "pi_points:columns_as_designed",
+        "pi_timeseries:columns_as_designed",
+        "pi_timeseries:counts_match_the_archive",
+        "pi_timeseries:every_tag_read",
+        "pi_timeseries:few_bad_values",
+        "pi_timeseries:few_system_states",
+        "pi_timeseries:no_event_twice",
+        "pi_timeseries:no_partition_left_failed",
+        "pi_timeseries:no_silent_tag",
+        "pi_timeseries:today_is_up_to_date",
+        "pi_timeseries_daily:columns_as_designed",
+        "pi_event_frames:columns_as_designed",
+        "pi_event_frames:every_frame_read",
+        "pi_event_frames:no_frame_open_too_long",
+        "pi_event_frames:no_partition_left_failed",
+        "pi_asset_hierarchy:columns_as_designed",
+        "pi_asset_attributes:columns_as_designed",
+        "pi_asset_attributes:every_attribute_has_its_tag",
     }
     assert {
         schedule.name: (schedule.cron_schedule, schedule.execution_timezone, schedule.default_status.value)
@@ -56,6 +78,7 @@ def test_the_names_in_the_ui_do_not_change_by_accident(default_definitions: dg.D
         "pi_timeseries_schedule": ("*/5 * * * *", "UTC", "STOPPED"),
         "pi_timeseries_daily_schedule": ("20 * * * *", "UTC", "STOPPED"),
         "pi_event_frames_schedule": ("30 0 * * *", "UTC", "STOPPED"),
+        "pi_checks_schedule": ("10,40 * * * *", "UTC", "STOPPED"),
         "maintenance_schedule": ("45 3 * * *", "UTC", "STOPPED"),
     }
     assert {
