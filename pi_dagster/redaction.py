@@ -24,6 +24,11 @@ _SECRET_NAME = re.compile(
     re.IGNORECASE,
 )
 
+_LOGIN_HEADER = re.compile(
+    r"\b((?i:Basic|Bearer|Negotiate|NTLM|Kerberos) +)(?=\S*(?:[0-9+/=]|[a-z][A-Z]))[A-Za-z0-9+/._~-]{12,}=*"
+)
+"""What a server in debug mode may send back: tickets and answers to a challenge are secrets that nobody remembers."""
+
 _MOST_PASSING = 16
 
 _lock = threading.Lock()
@@ -57,8 +62,13 @@ def remember_secret(secret: str, *, is_passing: bool = False) -> None:
 
 
 def redacted(text: str) -> str:
-    """`text` with every remembered secret masked, whether it stands there plain, escaped, URL-encoded or in base64."""
-    return text if _pattern is None else _pattern.sub(MASK, text)
+    """`text` with every remembered secret masked, whether it stands there plain, escaped, URL-encoded or in base64.
+
+    What looks like the value of an `Authorization` header is masked too.
+    """
+    if _pattern is not None:
+        text = _pattern.sub(MASK, text)
+    return _LOGIN_HEADER.sub(rf"\1{MASK}", text)
 
 
 def forms_of(secret: str) -> set[str]:

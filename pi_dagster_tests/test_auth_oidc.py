@@ -144,6 +144,16 @@ def test_the_secret_is_not_sent_to_a_provider_without_https(issuer: TokenIssuer)
         ask(server(running, **LOGIN))
 
 
+def test_the_secret_is_not_sent_to_whomever_the_server_names(issuer: TokenIssuer) -> None:
+    with (
+        plant(BearerMethod(issuer, token_endpoint="https://evil.example.com/token")) as running,
+        pytest.raises(
+            LoginRefusedError, match=r"another machine.*`server\.login\.token_url: https://evil\.example\.com/token`"
+        ),
+    ):
+        ask(server(running, **LOGIN))
+
+
 def test_a_place_of_the_provider_without_https_is_refused_too(running: RunningSimulator) -> None:
     with pytest.raises(LoginRefusedError, match=r"`server\.login\.token_url`.*is not https"):
         ask(server(running, **LOGIN, token_url="http://identity.example.com/token"))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -32,6 +34,7 @@ from pi_dagster.piwebapi.errors import (
     ServerTroubleError,
 )
 from pi_dagster.piwebapi.event_frames import FrameSearch, find_event_frames
+from pi_dagster.piwebapi.transport import Transport
 from pi_dagster.server_text import as_code_block, printable
 from pi_dagster.simulator import RunningSimulator, Simulator, SimulatorSettings
 from pi_dagster.simulator.af_model import AttributeTemplate
@@ -281,3 +284,51 @@ def test_a_check_warns_where_the_login_may_do_more_than_read(tmp_path: Path) -> 
 
 def test_a_login_that_may_only_read_gets_no_warning(site: Site) -> None:
     assert [note for note in diagnose(site).notes if "may" in note] == []
+
+
+def test_what_servers_set_as_cookies_is_not_kept() -> None:
+    script = Script(answer(Set_Cookie=f"a={'b' * 60_000}"))
+    with serving(script) as url, Transport(ServerSettings(url=url), retry=QUICK) as transport:
+        for _ in range(2):
+            transport.get("x", [], bytes)
+    assert [headers.get("Cookie") for _, _, headers in script.requests] == [None, None]
+
+
+@pytest.mark.parametrize(
+    "pause", ["9" * 400, "²", "inf", "-1", "Fri, 31 Dec 9999 23:59:59 GMT", "Fri, 31 Dec 9999 23:59:59 -2359", "\x00"]
+)
+def test_a_pause_that_is_none_or_without_end_is_not_waited_for(pause: str) -> None:
+    busy = answer(503, b"busy", Retry_After=pause)
+    with pytest.raises(ServerTroubleError, match="503"):
+        get(Script(busy), retry=replace(QUICK, budget_seconds=0.1))
+
+
+def nested(opened: bytes, closed: bytes, mebibytes: int) -> bytes:
+    """Many times less on the wire."""
+    return gzip.compress(opened + b"{}," * ((mebibytes << 20) // 3) + b"{}" + closed, 1)
+
+
+@pytest.mark.parametrize(
+    "responses",
+    [
+        pytest.param(answer(403, nested(b'{"Errors":[', b"]}", 64), Content_Encoding="gzip"), id="a refusal"),
+        pytest.param(answer(401, nested(b'{"Errors":[', b"]}", 64), Content_Encoding="gzip"), id="no login"),
+        pytest.param(
+            answer(200, nested(b'{"Items":[{"WebId":"a","Items":[', b"]}]}", 64), Content_Encoding="gzip"), id="events"
+        ),
+    ],
+)
+def test_a_small_answer_does_not_take_gigabytes(responses: Respond) -> None:
+    """Empty objects of three bytes, which Python keeps in seventy."""
+    with serving(Script(responses)) as url:
+        program = (
+            "import resource; from pi_dagster.piwebapi.transport import Transport\n"
+            "from pi_dagster.piwebapi.decode import decode_streamset; from pi_dagster.site import ServerSettings\n"
+            "from pi_dagster.piwebapi.errors import PIWebAPIError\n"
+            "from pi_dagster.piwebapi.retrying import RetryPolicy\n"
+            f"transport = Transport(ServerSettings(url={url!r}), retry=RetryPolicy(budget_seconds=0))\n"
+            "try: transport.get('x', [], decode_streamset)\n"
+            "except PIWebAPIError: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)"
+        )
+        told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert int(told.stdout) < 700, told

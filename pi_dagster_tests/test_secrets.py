@@ -185,6 +185,18 @@ def test_a_secret_is_masked_in_every_form(before: str) -> None:
         assert not Traces({"": masked.encode()}).holding(secret)
 
 
+@pytest.mark.parametrize("scheme", ["Basic", "Bearer", "Negotiate", "NTLM", "bearer"])
+def test_a_login_that_nobody_remembers_is_masked_too(scheme: str) -> None:
+    """A ticket, or an answer to a challenge from which a password can be guessed."""
+    said = f"Refused: {{'Authorization': '{scheme} TlRMTVNTUAADAAAAGAAYAHYA/+~_-=='}}"
+    assert redacted(said) == f"Refused: {{'Authorization': '{scheme} ***'}}"
+
+
+def test_words_about_logins_stay_as_they_are() -> None:
+    told = "It takes no Basic login: see basic authentication. Kinds that it accepts: Negotiate, NTLM, Bearer."
+    assert redacted(told) == told
+
+
 def test_of_tokens_only_the_last_are_remembered() -> None:
     """A backfill of a week fetches thousands, and each error message is compared with all that is remembered."""
     remember_secret("lasting-secret")

@@ -28,8 +28,9 @@ from pi_dagster.piwebapi.errors import CertificateError
 from pi_dagster.piwebapi.retrying import RetryPolicy
 from pi_dagster.piwebapi.transport import Transport
 from pi_dagster.resources import PIServerResource
-from pi_dagster.simulator import RunningSimulator, Simulator
+from pi_dagster.simulator import RunningSimulator, Simulator, SimulatorSettings
 from pi_dagster.simulator.archive import Archive
+from pi_dagster.simulator.auth import LoginMethod
 from pi_dagster.simulator.generator import GeneratedBase
 from pi_dagster.site import LakeSettings, ServerSettings, Site, TagGroup
 from pi_dagster_tests.test_piwebapi_transport import QUICK, Script, answer, serving
@@ -49,13 +50,15 @@ def ca_bundle(authority: trustme.CA, tmp_path: Path) -> str:
     return str(path)
 
 
-def serving_tls(certificate: trustme.LeafCert, *, clients_of: trustme.CA | None = None) -> RunningSimulator:
+def serving_tls(
+    certificate: trustme.LeafCert, *, clients_of: trustme.CA | None = None, login: LoginMethod | None = None
+) -> RunningSimulator:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     certificate.configure_cert(context)
     if clients_of is not None:
         clients_of.configure_trust(context)
         context.verify_mode = ssl.CERT_REQUIRED
-    return Simulator(archive=Archive(GeneratedBase(tags=3))).serve(tls=context)
+    return Simulator(archive=Archive(GeneratedBase(tags=3)), settings=SimulatorSettings(login=login)).serve(tls=context)
 
 
 @contextmanager
@@ -254,17 +257,30 @@ def test_the_sites_proxy_is_used_and_none_goes_past_that_of_the_environment(monk
     proxy, server = Script(answer(200, b"by way of the proxy")), Script(answer(200, b"directly"))
     with serving(proxy) as proxy_url, serving(server) as url:
         proxy_url = proxy_url.removesuffix("/piwebapi")
-        for settings, expected in (
-            ({"proxy": proxy_url}, b"by way of the proxy"),
-            ({}, b"by way of the proxy"),
-            ({"proxy": "none"}, b"directly"),
+        for settings, of_environment, expected in (
+            ({"url": "http://pi.invalid/piwebapi"}, proxy_url, b"by way of the proxy"),
+            ({"url": url, "proxy": proxy_url}, "", b"by way of the proxy"),
+            ({"url": url, "proxy": "none"}, proxy_url, b"directly"),
         ):
             monkeypatch.delenv("no_proxy", raising=False)
-            monkeypatch.setenv("http_proxy", "" if settings else proxy_url)
-            if settings == {"proxy": "none"}:
-                monkeypatch.setenv("http_proxy", proxy_url)
-            with Transport(ServerSettings(url=url, **settings), retry=QUICK) as transport:
+            monkeypatch.setenv("http_proxy", of_environment)
+            with Transport(ServerSettings(**settings, allow_plain_http=True), retry=QUICK) as transport:
                 assert transport.get("x", [], bytes) == expected
+
+
+def test_what_is_on_this_machine_is_not_sent_to_a_proxy_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not encrypted, so the login would be readable there."""
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    with serving(Script(answer())) as url, Transport(ServerSettings(url=url), retry=QUICK) as transport:
+        assert transport.get("x", [], bytes) == b"{}"
+
+
+def test_plain_http_to_a_proxy_must_be_written_out_even_for_this_machine() -> None:
+    settings = {"url": "http://127.0.0.1/piwebapi", "proxy": "http://proxy.example.com:3128"}
+    with pytest.raises(ValidationError, match="allow_plain_http: true"):
+        ServerSettings(**settings)
+    assert "not encrypted" in dangers(ServerSettings(**settings, allow_plain_http=True))[0]
 
 
 def test_a_proxys_login_of_the_environment_shows_in_no_error(monkeypatch: pytest.MonkeyPatch) -> None:

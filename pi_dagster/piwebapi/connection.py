@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import ssl
+from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -38,6 +39,8 @@ def open_session(settings: ServerSettings) -> requests.Session:
     """
     session = requests.Session()
     session.trust_env = False
+    # No login needs cookies, and what a server sets in each answer would pile up.
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
     session.proxies = _proxies(settings)
     session.verify = (_ca_bundle(settings) or True) if settings.verify else False
     key_password = None
@@ -59,11 +62,11 @@ def dangers(settings: ServerSettings) -> list[str]:
     told = []
     if not settings.verify:
         told.append(
-            f"The certificate of {settings.url} is not verified (`server.verify: false`): whoever is on the way can "
-            "pose as the server, read the login and change the data. Set `server.ca_bundle` instead."
+            f"The certificate of {settings.url} is not verified (`server.verify: false`), nor is that of an identity "
+            "provider: whoever is on the way can pose as the server, read the login and change the data. Set "
+            "`server.ca_bundle` instead."
         )
-    parts = urlsplit(settings.url)
-    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+    if settings.can_be_read_on_the_way:
         told.append(
             f"What is sent to {settings.url} is not encrypted (`server.allow_plain_http: true`): whoever is on the way "
             "can read the login and change the data. Use https."
@@ -119,7 +122,8 @@ def _innermost_tls_error(error: BaseException) -> ssl.SSLError | None:
 
 
 def _proxies(settings: ServerSettings) -> dict[str, str]:
-    if settings.proxy == NO_PROXY:
+    # What does not leave this machine is not encrypted: a proxy of the environment would read the login.
+    if settings.proxy == NO_PROXY or (settings.proxy is None and is_loopback(urlsplit(settings.url).hostname or "")):
         return {}
     if settings.proxy is not None:
         return {"http": settings.proxy, "https": settings.proxy}

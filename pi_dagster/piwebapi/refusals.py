@@ -6,6 +6,7 @@ PI Web API writes `Errors` or `Message` into JSON; proxies and HTTP.sys send HTM
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 
@@ -25,6 +26,10 @@ from pi_dagster.server_text import printable
 
 _TRANSIENT_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 _MOST_REASONS = 10
+_SECONDS = re.compile(r"[0-9]+")
+_LONGEST_PAUSE_SECONDS = 86_400.0
+"""What a server may ask for beyond that is no clock's to wait for."""
+
 _ABOVE_LIMIT = "is greater than the maximum allowed"
 """In every wording of the refusal of a `maxCount` above MaxReturnedItemsPerCall."""
 
@@ -102,9 +107,11 @@ def _retry_after(header: str | None) -> float | None:
     """Seconds from a `Retry-After` header, which is a number of seconds or a date (RFC 9110, 10.2.3)."""
     if not header:
         return None
-    if header.strip().isdigit():
-        return float(header)
     try:
-        return max(0.0, (parsedate_to_datetime(header) - datetime.now(timezone.utc)).total_seconds())
-    except (ValueError, TypeError):
+        if _SECONDS.fullmatch(header.strip()):
+            seconds = float(header)
+        else:
+            seconds = (parsedate_to_datetime(header) - datetime.now(timezone.utc)).total_seconds()
+    except (ValueError, TypeError, OverflowError):
         return None
+    return min(max(0.0, seconds), _LONGEST_PAUSE_SECONDS)

@@ -240,7 +240,9 @@ class Transport:
                 state.start_time = time.monotonic()
             raw, encoding = self._once(method, url, body, slot, is_repeat=is_repeat)
             try:
-                return self._unpacker.submit(lambda: parse(self._decompress(raw, encoding))).result()
+                return self._unpacker.submit(
+                    lambda: parse(self._decompress(raw, encoding, self._max_body_bytes))
+                ).result()
             except BrokenAnswerError as error:
                 raise BrokenAnswerError(f"{self._url} sent an answer that cannot be used: {error}.") from error
 
@@ -271,7 +273,7 @@ class Transport:
                 received = len(raw)
                 encoding = response.headers.get("Content-Encoding", "").strip().lower()
                 if response.status_code not in _PLAIN_ANSWERS:
-                    said = self._decompressed_if_it_can_be(raw, encoding)
+                    said = self._refusal(raw, encoding)
                     raise error_of_response(self._url, self._login, response, said)
             slot.answer_is_read(received)
             return raw, encoding
@@ -328,23 +330,23 @@ class Transport:
                 break
         return b"".join(pieces)
 
-    def _decompressed_if_it_can_be(self, raw: bytes, encoding: str) -> bytes:
+    def _refusal(self, raw: bytes, encoding: str) -> bytes:
         try:
-            return self._decompress(raw, encoding)
+            return self._decompress(raw, encoding, _LONGEST_REFUSAL_BYTES)
         except PIWebAPIError:
             return b""
 
-    def _decompress(self, raw: bytes, encoding: str) -> bytes:
+    def _decompress(self, raw: bytes, encoding: str, most_bytes: int) -> bytes:
         if encoding in _UNPACKED:
             return raw
         if encoding not in _PACKED:
             raise BrokenAnswerError(f"it is compressed in a way that was not asked for ({printable(encoding, 40)})")
         decompressor = isal_zlib.decompressobj(wbits=_GZIP_WBITS)
         try:
-            answer: bytes = decompressor.decompress(raw, self._max_body_bytes + 1)
+            answer: bytes = decompressor.decompress(raw, most_bytes + 1)
         except igzip_lib.IsalError as error:  # type: ignore[misc]  # the stub calls the class an instance
             raise BrokenAnswerError(f"its compressed body cannot be read ({error})") from error
-        if len(answer) > self._max_body_bytes:
+        if len(answer) > most_bytes:
             raise self._too_large()
         if not decompressor.eof:
             raise BrokenAnswerError("its compressed body was cut off")

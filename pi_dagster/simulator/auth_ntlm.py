@@ -9,6 +9,7 @@ from pathlib import Path
 from weakref import WeakKeyDictionary
 
 import spnego
+from spnego.channel_bindings import GssChannelBindings
 from spnego.exceptions import SpnegoError
 
 from pi_dagster.simulator.auth import Admission, LoginMethod, NotAdmittedError
@@ -22,15 +23,24 @@ class NtlmMethod(LoginMethod):
         scheme: what the server calls it.
         keeps_connections: False for servers that want the messages before each request (HttpListener's
             UnsafeConnectionNtlmAuthentication, which is off unless it is switched on).
+        channel_binding: what logins must be tied to (extended protection, "Always"); None asks for nothing.
 
     Attributes:
         passwords_tried: how often a password was tried, right or wrong.
     """
 
-    def __init__(self, accounts: Path, *, scheme: str = "NTLM", keeps_connections: bool = True) -> None:
+    def __init__(
+        self,
+        accounts: Path,
+        *,
+        scheme: str = "NTLM",
+        keeps_connections: bool = True,
+        channel_binding: bytes | None = None,
+    ) -> None:
         os.environ["NTLM_USER_FILE"] = str(accounts)
         self._scheme = scheme
         self._keeps_connections = keeps_connections
+        self._binding = GssChannelBindings(application_data=channel_binding) if channel_binding else None
         self._begun: WeakKeyDictionary[object, spnego.ContextProxy] = WeakKeyDictionary()
         self._users: WeakKeyDictionary[object, str] = WeakKeyDictionary()
         self.passwords_tried = 0
@@ -45,7 +55,9 @@ class NtlmMethod(LoginMethod):
         self._users.pop(connection, None)
         context = self._begun.pop(connection, None)
         is_last = context is not None
-        context = context or spnego.server(protocol="ntlm", options=spnego.NegotiateOptions.use_ntlm)
+        context = context or spnego.server(
+            protocol="ntlm", options=spnego.NegotiateOptions.use_ntlm, channel_bindings=self._binding
+        )
         self.passwords_tried += is_last
         try:
             answer = context.step(base64.b64decode(text, validate=True))

@@ -91,7 +91,7 @@ class ServerSettings(SettingsModel):
         description="Seconds that one request may spend on retries before it is given up.",
     )
     max_body_mebibytes: int = Field(
-        default=512, ge=1, le=4096, description="An answer larger than this (decompressed, MiB) is refused."
+        default=256, ge=1, le=4096, description="An answer larger than this (decompressed, MiB) is refused."
     )
     compress: bool = Field(
         default=True, description="Ask for gzip; switch off only where the server is on this machine."
@@ -100,6 +100,13 @@ class ServerSettings(SettingsModel):
         default=True,
         description="Ask only for the fields that are stored (`selectedFields`); about a fifth less to send.",
     )
+
+    @property
+    def can_be_read_on_the_way(self) -> bool:
+        """Whether what is sent leaves this machine without encryption."""
+        parts = urlsplit(self.url)
+        stays_here = is_loopback(parts.hostname or "") and self.proxy in (None, NO_PROXY)
+        return parts.scheme == "http" and not stays_here
 
     @field_validator("url")
     @classmethod
@@ -131,8 +138,7 @@ class ServerSettings(SettingsModel):
 
     @model_validator(mode="after")
     def _is_encrypted_on_the_way(self) -> ServerSettings:
-        parts = urlsplit(self.url)
-        if parts.scheme == "http" and not is_loopback(parts.hostname or "") and not self.allow_plain_http:
+        if self.can_be_read_on_the_way and not self.allow_plain_http:
             raise ValueError(
                 f"{self.url} is not encrypted, so that everybody on the way can read and change what is sent; use "
                 "https, or write `allow_plain_http: true`"

@@ -21,12 +21,15 @@ from requests.auth import AuthBase
 
 from pi_dagster.piwebapi.auth.authentication import Authentication
 from pi_dagster.piwebapi.auth.kerberos_errors import KerberosFailure, error_told, not_installed
+from pi_dagster.piwebapi.auth.resending import sent_again
 from pi_dagster.piwebapi.auth.server_clock import clock_ahead_of_ours
 from pi_dagster.piwebapi.errors import ConnectionFailedError, LoginRefusedError
 from pi_dagster.site import KerberosLogin
 
 try:
     import gssapi
+
+    from pi_dagster.piwebapi.auth.channel_binding import channel_binding
 except (ImportError, OSError) as error:
     raise not_installed(error) from error
 
@@ -68,18 +71,28 @@ class KerberosAuthentication(Authentication, AuthBase):
             self._store.setdefault("ccache", f"MEMORY:pi_dagster_{uuid.uuid4().hex}")
         # Tickets are renewed in a cache that is empty for a moment then.
         self._lock = threading.Lock()
+        self._binding: bytes | None = None
 
     def of_session(self) -> AuthBase:
         """The proof for each request."""
         return self
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        """Put a ticket's proof into the request, and look at the server's proof in the answer."""
-        with self._lock:
-            context, token = self._begun()
-        request.headers["Authorization"] = f"Negotiate {base64.b64encode(token).decode()}"
+        """Put a ticket's proof into the request, and look at the server's proof in the answer.
+
+        It is tied to the TLS connection once a server has refused one that is not. Before a connection there is nothing
+        to tie it to, and a batch would have to be sent twice.
+        """
+        tied_to = self._binding
+        context, request.headers["Authorization"] = self._proof(tied_to)
 
         def proven(response: requests.Response, **how: Any) -> requests.Response:
+            nonlocal context
+            if response.status_code == 401 and tied_to is None and (binding := channel_binding(response)):
+                context, authorization = self._proof(binding)
+                response = sent_again(response, authorization, how)
+                if response.status_code != 401:
+                    self._binding = binding
             try:
                 self._check_proof(context, response)
             except LoginRefusedError:
@@ -112,8 +125,17 @@ class KerberosAuthentication(Authentication, AuthBase):
             "AuthenticationMethods, and the account be allowed to log in there."
         )
 
-    def _begun(self) -> tuple[_Context, bytes]:
+    def _proof(self, binding: bytes | None) -> tuple[_Context, str]:
+        """A security context, and the header with its first token."""
+        with self._lock:
+            context, token = self._begun(binding)
+        return context, f"Negotiate {base64.b64encode(token).decode()}"
+
+    def _begun(self, binding: bytes | None) -> tuple[_Context, bytes]:
         """A security context and its first token.
+
+        Args:
+            binding: of the connection, if it is to be tied to one.
 
         Raises:
             LoginRefusedError: there is no ticket; says why.
@@ -124,9 +146,9 @@ class KerberosAuthentication(Authentication, AuthBase):
             kerberos = self._credentials(gssapi.MechType.kerberos)
             negotiate = self._credentials(_SPNEGO)
             try:
-                return self._stepped(negotiate, _SPNEGO)
+                return self._stepped(negotiate, _SPNEGO, binding)
             except gssapi.exceptions.GSSError:
-                self._stepped(kerberos, gssapi.MechType.kerberos)
+                self._stepped(kerberos, gssapi.MechType.kerberos, binding)
                 raise
         except gssapi.exceptions.GSSError as error:
             raise self._told(error) from None
@@ -140,13 +162,14 @@ class KerberosAuthentication(Authentication, AuthBase):
             store=self._store or None,
         )
 
-    def _stepped(self, credentials: Any, mechanism: Any) -> tuple[_Context, bytes]:
+    def _stepped(self, credentials: Any, mechanism: Any, binding: bytes | None) -> tuple[_Context, bytes]:
         context = _Context(
             name=gssapi.Name(f"HTTP@{self._host}", gssapi.NameType.hostbased_service),
             creds=credentials,
             mech=mechanism,
             flags=[gssapi.RequirementFlag.mutual_authentication],
             usage="initiate",
+            channel_bindings=gssapi.raw.ChannelBindings(application_data=binding) if binding else None,
         )
         return context, context.step()
 

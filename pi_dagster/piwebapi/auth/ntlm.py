@@ -22,7 +22,10 @@ from pi_dagster.site import NtlmLogin, secret_from_environment
 
 try:
     import spnego
+    from spnego.channel_bindings import GssChannelBindings
     from spnego.exceptions import SpnegoError
+
+    from pi_dagster.piwebapi.auth.channel_binding import channel_binding
 except ImportError as error:
     raise LoginRefusedError(
         "NTLM logins need a library that is not installed: pip install 'pi-dagster[ntlm]', or uv sync --extra ntlm."
@@ -80,12 +83,14 @@ class _Connection(AuthBase):
         scheme = next((name for name in _SCHEMES if _token_of(response, name) is not None), None)
         if response.status_code != 401 or scheme is None:
             return response
+        binding = channel_binding(response)
         try:
             client = spnego.client(
                 self._username,
                 self._password,
                 hostname=urlsplit(response.url).hostname or "",
                 service="http",
+                channel_bindings=GssChannelBindings(application_data=binding) if binding else None,
                 protocol="ntlm",
                 options=spnego.NegotiateOptions.use_ntlm,
             )

@@ -200,6 +200,7 @@ class OidcAuthentication(Authentication, AuthBase):
             )
         discovery = _read(body, _Discovery, url)
         self._check_encrypted(discovery.token_endpoint, url)
+        self._check_trusted(discovery.token_endpoint, url)
         methods = discovery.token_endpoint_auth_methods_supported or ["client_secret_basic"]
         return discovery.token_endpoint, "client_secret_basic" not in methods
 
@@ -210,6 +211,16 @@ class OidcAuthentication(Authentication, AuthBase):
             raise LoginRefusedError(
                 f"{source} says that tokens are issued at {printable(endpoint, 200)}, which is not https: the client's "
                 "secret would be readable on the way. Have it corrected, or set `server.login.token_url`."
+            )
+
+    def _check_trusted(self, endpoint: str, source: str) -> None:
+        """The secret is the provider's to know, and not for whoever a server names (RFC 9728, 7.6, warns of that)."""
+        host = urlsplit(endpoint).hostname
+        if host != urlsplit(self._settings.url).hostname:
+            raise LoginRefusedError(
+                f"{source} says that tokens are issued at {printable(endpoint, 200)}, which is another machine, and it "
+                "would get the client's secret. If it is the plant's identity provider, name it in the site: "
+                f"`server.login.token_url: {printable(endpoint, 200)}`."
             )
 
     def _answer(self, session: requests.Session, method: str, url: str, **what: Any) -> tuple[int, bytes]:
