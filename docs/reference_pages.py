@@ -60,7 +60,8 @@ def _settings_of(model: Schema, models: Mapping[str, Schema], path: str) -> Iter
         models_in_it = list(_models_in(setting, models))
         value = f"[see below](#{_anchor(full_name)})" if models_in_it else _value_of(setting)
         default = "required" if name in model.get("required", ()) else _default_of(setting, is_group=bool(models_in_it))
-        rows.append(f"| `{name}` | {_in_a_cell(setting.get('description', ''))} | {value} | {default} |")
+        described = next((one for one in (setting, *models_in_it) if "description" in one), {"description": ""})
+        rows.append(f"| `{name}` | {_in_a_cell(described['description'])} | {value} | {default} |")
         below += [(full_name, found) for found in models_in_it]
     yield "\n".join(rows)
     told: set[str] = set()
@@ -172,6 +173,9 @@ def command_line_page() -> str:
     parts = [
         "# Options of pi-dagster",
         "Every command and option, made from the command line itself; `pi-dagster COMMAND --help` says the same.",
+        "Facts go to stdout, what is wrong to stderr. Exit codes: 0 when all is well, 2 for what you can put in order (a "
+        "setting, a login, a right, a wrong option), 1 for anything else; `audit` ends with 1 when table and archive "
+        "differ.",
     ]
     for name, command in program.commands.items():
         text, _, examples = inspect.cleandoc(command.help or "").partition("\b\nExamples:\n")
@@ -186,6 +190,8 @@ def command_line_page() -> str:
 def _option_row(parameter: Any) -> str:
     is_argument = parameter.param_type_name == "argument"
     names = [parameter.metavar or parameter.name.upper()] if is_argument else parameter.opts
+    if parameter.metavar and not is_argument:
+        names = [f"{name} {parameter.metavar}" for name in names]
     default = parameter.default
     shown = "" if default is None or default is False or callable(default) else f"`{default}`"
     return f"| {', '.join(f'`{name}`' for name in names)} | {_in_a_cell(parameter.help or '')} | {shown} |"

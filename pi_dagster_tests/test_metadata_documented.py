@@ -1,0 +1,31 @@
+"""docs/metadata-keys.md tells what every key means that Dagster's UI shows, and no key that is gone."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+PROJECT = Path(__file__).parents[1]
+PAGE = (PROJECT / "docs" / "metadata-keys.md").read_text(encoding="utf-8")
+KEY = re.compile(r"(?:pi|load|lake)/[a-z_]+")
+CHANGES = {f"pi/{change}_elements" for change in ("added", "removed", "renamed", "moved")}
+"""Keys that the code puts together from the kinds of change."""
+
+
+def keys_in_the_code() -> set[str]:
+    found = set(CHANGES)
+    for folder in ("assets", "automation", "checks"):
+        for path in (PROJECT / "pi_dagster" / folder).glob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Constant) and isinstance(node.value, str) and KEY.fullmatch(node.value):
+                    found.add(node.value)
+    return found
+
+
+def test_every_key_is_explained() -> None:
+    assert keys_in_the_code() - set(KEY.findall(PAGE)) == set()
+
+
+def test_no_key_is_explained_that_nothing_tells() -> None:
+    assert set(KEY.findall(PAGE)) - keys_in_the_code() == set()
