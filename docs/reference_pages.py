@@ -174,8 +174,8 @@ def command_line_page() -> str:
         "# Options of pi-dagster",
         "Every command and option, made from the command line itself; `pi-dagster COMMAND --help` says the same.",
         "Facts go to stdout, what is wrong to stderr. Exit codes: 0 when all is well, 2 for what you can put in order "
-        "(a setting, a login, a right, a wrong option), 1 for anything else; `audit` ends with 1 when table and archive "
-        "differ.",
+        "(a setting, a login, a right, a wrong option), 1 for anything else; `audit` ends with 1 where the table "
+        "differs from the archive.",
     ]
     for name, command in program.commands.items():
         text, _, examples = inspect.cleandoc(command.help or "").partition("\b\nExamples:\n")
