@@ -166,8 +166,9 @@ class Reader:
             text = text.replace(meant, here)
         if block.title is not None:
             if not Path(block.title).is_absolute():
-                (self._folder / block.title).parent.mkdir(parents=True, exist_ok=True)
-                (self._folder / block.title).write_text(text)
+                file = self._current_folder() / block.title
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text(text)
         elif block.language in SHELL:
             self._serve(text, block) if block.in_background else self._run(text, block)
         elif block.language == "python":
@@ -176,10 +177,11 @@ class Reader:
             self._query(text)
 
     def _run(self, text: str, block: Block) -> None:
-        session = "[ ! -f .session ] || . ./.session"
+        session = self._folder / ".session"
+        keep = f"export -p > {session}; pwd > {self._folder / '.pwd'}"
         done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", f"{session}\n{text}\nexport -p > .session"],  # noqa: S607
-            cwd=self._folder,
+            ["bash", "-euo", "pipefail", "-c", f"[ ! -f {session} ] || . {session}\n{text}\n{keep}"],  # noqa: S607
+            cwd=self._current_folder(),
             env=self._environment,
             capture_output=True,
             text=True,
@@ -187,10 +189,15 @@ class Reader:
         )
         assert done.returncode == 0, f"{block} ends with {done.returncode}:\n{text}\n{done.stdout}\n{done.stderr}"
 
+    def _current_folder(self) -> Path:
+        """Where the page has gone by `cd`."""
+        kept = self._folder / ".pwd"
+        return Path(kept.read_text().strip()) if kept.exists() else self._folder
+
     def _serve(self, text: str, block: Block) -> None:
         server = subprocess.Popen(
             ["bash", "-euo", "pipefail", "-c", f"exec {text}"],  # noqa: S607
-            cwd=self._folder,
+            cwd=self._current_folder(),
             env=self._environment,
             stdout=subprocess.PIPE,
             text=True,
