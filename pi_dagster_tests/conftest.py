@@ -34,17 +34,20 @@ LOCAL_SPARK = {
     "spark.driver.host": "127.0.0.1",
     "spark.sql.shuffle.partitions": "2",
     "spark.log.level": "ERROR",
+    # A clock that is not UTC's, as those of plants are.
+    "spark.driver.extraJavaOptions": "-Duser.timezone=America/New_York",
 }
 
 
 @pytest.fixture(scope="session")
-def spark() -> Iterator[SparkSession]:
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     """The one session of all Spark tests: a JVM takes a quarter of a minute to start."""
     pytest.importorskip("pyspark", reason="the extra `spark` is not installed")
     from pi_dagster.spark.session import SparkStartError, open_session
 
     try:
-        session = open_session("local[2]", LOCAL_SPARK)
+        warehouse = str(tmp_path_factory.mktemp("warehouse"))
+        session = open_session("local[2]", {**LOCAL_SPARK, "spark.sql.warehouse.dir": warehouse})
     except SparkStartError as error:
         pytest.skip(str(error))
     yield session

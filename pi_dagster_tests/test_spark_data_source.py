@@ -40,7 +40,9 @@ def web_id_of(name: str) -> str:
 
 
 def read(spark: SparkSession, running: RunningSimulator, **options: object) -> DataFrame:
-    texts = {"server.url": running.url, "start": DAY.isoformat(), "end": NEXT_DAY.isoformat()}
+    texts = {"server.url": running.url}
+    if "table" not in options:
+        texts |= {"start": DAY.isoformat(), "end": NEXT_DAY.isoformat()}
     texts |= {name.replace("__", "."): str(value) for name, value in options.items()}
     return spark.read.format("pi_web_api").options(**texts).load()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,11 +13,11 @@ import pyarrow.compute as pc
 import pytest
 
 from pi_dagster.factory import build_pi_definitions
-from pi_dagster.ingest.errors import TagsFailedError
+from pi_dagster.ingest.errors import IngestError, TagsFailedError
 from pi_dagster.ingest.points import refresh_points
 from pi_dagster.ingest.report import WindowReport
 from pi_dagster.ingest.timeseries import load_partition
-from pi_dagster.lake import Lake, TimeseriesTable
+from pi_dagster.lake import TIMESERIES_SCHEMA, Lake, TimeseriesTable, column_descriptions
 from pi_dagster.piwebapi import PIWebAPISource
 from pi_dagster.simulator import Fault, FaultKind, RunningSimulator, Simulator, SimulatorSettings
 from pi_dagster.simulator.archive import Events, to_ticks
@@ -78,13 +79,54 @@ def table(site: Site) -> TimeseriesTable:
     return TimeseriesTable.open(Lake(site.lake.uri), create=False)
 
 
+@pytest.mark.parametrize(
+    "server", [{}, {"read_mode": "batch", "max_count_per_request": 200, "max_requests_in_flight": 3}], ids=str
+)
 def test_the_table_equals_the_archive_for_delta_rs_and_for_spark(
-    spark: SparkSession, running: RunningSimulator, site: Site
+    spark: SparkSession, running: RunningSimulator, site: Site, server: dict[str, object]
 ) -> None:
-    report = load_with_spark(spark, site)
+    running.faults.add(Fault(kind=FaultKind.WEB_EXCEPTION, route="*recorded", count=1))
+    report = load_with_spark(spark, site.model_copy(update={"server": site.server.model_copy(update=server)}))
     assert report.complete
+    assert report.rows == expected(running).num_rows
     assert_equals_archive(table(site).to_arrow(), expected(running))
     assert_equals_archive(spark.read.format("delta").load(table(site).uri).toArrow(), expected(running))
+
+
+def test_each_file_holds_the_tags_between_two_webids(
+    spark: SparkSession, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pi_dagster.spark.engine.ROWS_A_FILE", 2_000)
+    assert load_with_spark(spark, site).files > 5
+    files = pa.table(table(site).snapshot().get_add_actions(flatten=True)).sort_by("min.tag_webid")
+    pairs = pairwise(zip(files["min.tag_webid"].to_pylist(), files["max.tag_webid"].to_pylist(), strict=True))
+    assert all(before[1] <= after[0] for before, after in pairs)
+
+
+def test_a_schema_of_a_catalog_has_the_table_by_name_with_the_meaning_of_its_columns(
+    spark: SparkSession, running: RunningSimulator, site: Site, tmp_path: Path
+) -> None:
+    schema = f"named_{tmp_path.name.replace('-', '_')}"
+    spark.sql(f"CREATE SCHEMA {schema}")
+    named = site.model_copy(update={"lake": site.lake.model_copy(update={"catalog_schema": f"spark_catalog.{schema}"})})
+    load_locally(site)
+    assert load_with_spark(spark, named).complete
+    load_locally(named)
+    again = load_with_spark(spark, named)
+    assert again.difference is not None
+    assert again.difference.added == again.difference.removed == again.difference.changed == 0
+    name = f"spark_catalog.{schema}.pi_timeseries"
+    assert_equals_archive(spark.read.table(name).toArrow(), expected(running))
+    assert_equals_archive(table(site).to_arrow(), expected(running))
+    comments = {row["col_name"]: row["comment"] for row in spark.sql(f"DESCRIBE TABLE {name}").collect()}
+    told = column_descriptions(TIMESERIES_SCHEMA)
+    assert {column: comments[column] for column in told} == told
+
+    elsewhere = named.model_copy(update={"lake": named.lake.model_copy(update={"uri": str(tmp_path / "other")})})
+    with PIWebAPISource(site.server) as source:
+        refresh_points(elsewhere, source, Lake(elsewhere.lake.uri), run_id="points")
+    with pytest.raises(IngestError, match="belongs to a table at"):
+        load_with_spark(spark, elsewhere)
 
 
 def test_the_report_is_the_same_as_without_spark_but_for_cost(

@@ -25,6 +25,15 @@ class LakeSettings(SettingsModel):
         description="Secret options: option name -> name of the environment variable that holds its value.",
     )
 
+    catalog_schema: str | None = Field(
+        default=None,
+        pattern=r"^\w+\.\w+$",
+        description=(
+            "Catalog and schema in which Spark and Databricks have the tables by name, such as `main.pi` for "
+            "`main.pi.pi_timeseries`. The schema has to be there; tables get their names in it. Default: by path."
+        ),
+    )
+
     @field_validator("storage_options")
     @classmethod
     def _holds_no_secret(cls, options: dict[str, str]) -> dict[str, str]:

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timezone
 from itertools import islice
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
-from pyspark.sql.datasource import DataSourceReader, Filter, InputPartition
+from pyspark.sql.datasource import DataSourceReader, InputPartition
 
 from pi_dagster.ingest.asset_reading import ROWS_AT_ONCE, reading_assets
 from pi_dagster.ingest.asset_rows import attributes_batch, hierarchy_batch
@@ -28,6 +29,9 @@ from pi_dagster.spark.filters import NOTHING_LEFT_OUT, Narrowing
 from pi_dagster.spark.options import ReadOptions
 from pi_dagster.spark.planning import window_to_read
 from pi_dagster.spark.tasks import FramesTask, cut_time
+
+if TYPE_CHECKING:
+    from pyspark.sql.datasource import Filter
 
 _FRAMES_AT_ONCE = 10 * FRAMES_PER_BATCH
 _MOST_NAMED = 5

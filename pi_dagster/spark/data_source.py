@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timezone
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 from pyspark.sql import SparkSession
-from pyspark.sql.datasource import DataSource, DataSourceReader, DataSourceStreamReader, Filter, InputPartition
+from pyspark.sql.datasource import DataSource, DataSourceReader, DataSourceStreamReader, InputPartition
 from pyspark.sql.types import StructType
 
 from pi_dagster.ingest.asset_tags import AssetTags
@@ -24,6 +25,10 @@ from pi_dagster.spark.planning import listed_points, tags_to_read, window_to_rea
 from pi_dagster.spark.reading import read_rows
 from pi_dagster.spark.stream import TimeseriesStreamReader
 from pi_dagster.spark.tasks import ReadTask, cut_into_tasks
+
+if TYPE_CHECKING:
+    # Not in Spark 4.0.
+    from pyspark.sql.datasource import Filter
 
 FILTERS_SETTING = "spark.sql.python.filterPushdown.enabled"
 """Off by default in Spark, which then refuses data sources that look at filters."""

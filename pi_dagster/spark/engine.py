@@ -33,10 +33,11 @@ from pi_dagster.lake import Lake, PartitionWindow, TimeseriesTable, WindowCommit
 from pi_dagster.lake.difference import CONTENT, EventChanges
 from pi_dagster.lake.errors import LakeError
 from pi_dagster.lake.live_files import live_files
-from pi_dagster.lake.schemas import TIMESERIES_FILE_SCHEMA, TIMESERIES_KEY
+from pi_dagster.lake.schemas import PI_TIMESERIES, TIMESERIES_FILE_SCHEMA, TIMESERIES_KEY
 from pi_dagster.piwebapi import PIWebAPIError, PIWebAPISource
 from pi_dagster.site import Site
 from pi_dagster.spark.columns import READING_REPORT
+from pi_dagster.spark.delta_tables import TableAddress, ensure_table
 from pi_dagster.spark.reading import TaskReport
 from pi_dagster.spark.replacement import commit_of, replace_where, window_condition
 
@@ -81,6 +82,7 @@ class SparkPartitionLoad(PartitionLoad):
     ) -> None:
         super().__init__(site, source, lake, plan, None, run_id, time.monotonic(), source.traffic)
         self._spark = spark
+        self._address = TableAddress.in_lake(site.lake, PI_TIMESERIES.name)
 
     def run(self) -> WindowReport:
         """Read to the end and replace the partition's window in one commit.
@@ -92,12 +94,13 @@ class SparkPartitionLoad(PartitionLoad):
         if self._plan.trouble is not None:
             raise self._plan.trouble
         table = TimeseriesTable.open(self._lake)
+        ensure_table(self._spark, self._address, PI_TIMESERIES)
         read = self._read().persist(StorageLevel.DISK_ONLY)
         try:
             self._take_reports(read)
             rows = rows_to_commit(read, keep_tags=self._keep_tags)
             count = self._summarize(rows)
-            self._compare(table, rows)
+            self._compare(rows)
             commit = self._commit(table, rows, count)
         except PySparkException as error:
             raise SparkJobError(
@@ -196,13 +199,14 @@ class SparkPartitionLoad(PartitionLoad):
         )
         return int(found.rows)
 
-    def _compare(self, table: TimeseriesTable, rows: DataFrame) -> None:
+    def _compare(self, rows: DataFrame) -> None:
         """Count how a whole day differs from what the table has of it."""
         plan = self._plan
         if plan.window != Window.of_day(plan.day):
             return
-        old = self._spark.read.format("delta").load(table.uri)
-        old = old.where(window_condition(plan.window.start, plan.window.end, tag_groups=[plan.tag_group]))
+        old = self._spark.read.table(self._address.identifier).where(
+            window_condition(plan.window.start, plan.window.end, tag_groups=[plan.tag_group])
+        )
         if old.isEmpty():
             return
         before = old.select(*TIMESERIES_KEY, F.struct(*CONTENT).alias("before"))
@@ -225,11 +229,11 @@ class SparkPartitionLoad(PartitionLoad):
         files = max(1, math.ceil(count / ROWS_A_FILE))
         commit_id = replace_where(
             rows.repartitionByRange(files, *TIMESERIES_KEY).sortWithinPartitions(*TIMESERIES_KEY),
-            table.uri,
+            self._address,
             window_condition(window.start, window.end, tag_groups=[plan.tag_group], without_tags=self._keep_tags),
             {**self._commit_info, **window.facts()},
         )
-        commit = commit_of(self._spark, table.uri, commit_id)
+        commit = commit_of(self._spark, self._address, commit_id)
         live = live_files(table.snapshot(), {window.partition}).get(window.partition, ())
         live_rows = [file.rows for file in live]
         return WindowCommit(

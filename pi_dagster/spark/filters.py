@@ -8,16 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
-from pyspark.sql.datasource import (
-    EqualTo,
-    Filter,
-    GreaterThan,
-    GreaterThanOrEqual,
-    In,
-    LessThan,
-    LessThanOrEqual,
-)
+if TYPE_CHECKING:
+    from pyspark.sql.datasource import EqualTo, Filter, GreaterThan, GreaterThanOrEqual, LessThan, LessThanOrEqual
 
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -49,6 +43,9 @@ class Narrowing:
         return (self.names is None or name in self.names) and (self.web_ids is None or web_id in self.web_ids)
 
     def _and(self, condition: Filter, instant: str) -> Narrowing:
+        # Not at the top, as Spark 4.0 has none of them; it shows data sources no filters.
+        from pyspark.sql.datasource import EqualTo, GreaterThan, GreaterThanOrEqual, In, LessThan, LessThanOrEqual
+
         if isinstance(condition, (EqualTo, In)):
             values = frozenset(condition.value if isinstance(condition, In) else (condition.value,))
             if condition.attribute == ("tag_name",):
@@ -61,6 +58,8 @@ class Narrowing:
         return self._within(condition) if condition.attribute == (instant,) and is_instant else self
 
     def _within(self, condition: EqualTo | GreaterThan | GreaterThanOrEqual | LessThan | LessThanOrEqual) -> Narrowing:
+        from pyspark.sql.datasource import EqualTo, GreaterThan, GreaterThanOrEqual, LessThan, LessThanOrEqual
+
         narrowing, instant = self, condition.value
         if isinstance(condition, (EqualTo, GreaterThan, GreaterThanOrEqual)):
             first = instant + _MICROSECOND if isinstance(condition, GreaterThan) else instant

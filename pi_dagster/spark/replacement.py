@@ -1,7 +1,7 @@
 """Replacing windows of pi_timeseries with delta-spark: in one commit, told in the log like those of delta-rs.
 
-`replaceWhere` takes the rows that a condition names out of the table and puts new ones in. When the condition is whole
-partitions Delta drops their files unread; otherwise it copies what shares a file with the window.
+An overwrite by condition (`replaceWhere`) takes the rows that it names out of the table and puts new ones in. When the
+condition is whole partitions Delta drops their files unread; otherwise it copies what shares a file with the window.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from delta.exceptions import (
     MetadataChangedException,
 )
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F  # noqa: N812 - Spark's own custom
 from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from pi_dagster.lake.commit import COMMIT_ID, COMMIT_TRIES
 from pi_dagster.lake.errors import WindowConflictError
-from pi_dagster.lake.schemas import TableDefinition
-from pi_dagster.spark.columns import spark_schema
+from pi_dagster.spark.delta_tables import TableAddress, sql_text
 
 _VERSIONS_LOOKED_AT = 100
 _OTHERS_CAME_FIRST = (
@@ -51,28 +51,13 @@ class Commit:
     metrics: Mapping[str, str]
 
 
-def create_table(spark: SparkSession, uri: str, definition: TableDefinition) -> None:
-    """Make an empty table with the columns, comments and properties of `definition` unless there is one."""
-    builder = (
-        DeltaTable.createIfNotExists(spark)
-        .location(uri)
-        .comment(definition.description)
-        .addColumns(spark_schema(definition.schema))
-    )
-    for name, value in definition.properties.items():
-        builder = builder.property(name, value)
-    if definition.partition_columns:
-        builder = builder.partitionedBy(*definition.partition_columns)
-    builder.execute()
-
-
-def replace_where(rows: DataFrame, uri: str, condition: str, commit_info: Mapping[str, str]) -> str:
+def replace_where(rows: DataFrame, table: TableAddress, condition: str, commit_info: Mapping[str, str]) -> str:
     """Put `rows` in the place of those that `condition` names, in one commit.
 
     Args:
         rows: with the table's columns; each has to fulfil the condition. Read again when another writer came first,
             so persist what is dear to compute.
-        uri: where the table is.
+        table: which; it has to be there.
         condition: in SQL, such as `window_condition` makes.
         commit_info: kept in the commit's metadata.
 
@@ -86,30 +71,25 @@ def replace_where(rows: DataFrame, uri: str, condition: str, commit_info: Mappin
     commit_id = uuid.uuid4().hex
     for name, value in _WRITE_SETTINGS.items():
         spark.conf.set(name, value)
-    writer = (
-        rows.write.format("delta")
-        .mode("overwrite")
-        .option("replaceWhere", condition)
-        .option("userMetadata", json.dumps({**commit_info, COMMIT_ID: commit_id}))
-    )
+    writer = rows.writeTo(table.identifier).option("userMetadata", json.dumps({**commit_info, COMMIT_ID: commit_id}))
     tries = Retrying(
         stop=stop_after_attempt(COMMIT_TRIES),
         wait=wait_random_exponential(multiplier=0.05, max=1.0),
         retry=retry_if_exception_type(_OTHERS_CAME_FIRST),
     )
     try:
-        tries(writer.save, uri)
+        tries(writer.overwrite, F.expr(condition))
     except RetryError:
         raise WindowConflictError(
-            f"Other writers committed to {uri} first, {COMMIT_TRIES} times in a row. Nothing was committed. "
-            "Run again, with fewer runs on this table at once."
+            f"Other writers committed to {table.path or table.name} first, {COMMIT_TRIES} times in a row. Nothing was "
+            "committed. Run again, with fewer runs on this table at once."
         ) from None
     return commit_id
 
 
-def commit_of(spark: SparkSession, uri: str, commit_id: str) -> Commit:
+def commit_of(spark: SparkSession, table: TableAddress, commit_id: str) -> Commit:
     """The commit that `replace_where` made."""
-    history = DeltaTable.forPath(spark, uri).history(_VERSIONS_LOOKED_AT)
+    history = DeltaTable.forName(spark, table.identifier).history(_VERSIONS_LOOKED_AT)
     [row] = history.where(history.userMetadata.contains(commit_id)).select("version", "operationMetrics").collect()
     return Commit(int(row.version), dict(row.operationMetrics))
 
@@ -129,7 +109,7 @@ def window_condition(
     conditions = [
         f"partition_date IN ({', '.join(_date(day) for day in days)})",
         " OR ".join(
-            "tag_group IS NULL" if group is None else f"tag_group = {_text(group)}"
+            "tag_group IS NULL" if group is None else f"tag_group = {sql_text(group)}"
             for group in sorted(tag_groups, key=lambda group: group or "")
         ),
     ]
@@ -138,7 +118,7 @@ def window_condition(
     if end < _midnight(days[-1]) + timedelta(days=1):
         conditions.append(f"timestamp < {_instant(end)}")
     if without_tags:
-        conditions.append(f"tag_webid NOT IN ({', '.join(_text(tag) for tag in sorted(without_tags))})")
+        conditions.append(f"tag_webid NOT IN ({', '.join(sql_text(tag) for tag in sorted(without_tags))})")
     return " AND ".join(f"({condition})" for condition in conditions)
 
 
@@ -160,8 +140,3 @@ def _date(day: date) -> str:
 
 def _instant(instant: datetime) -> str:
     return f"TIMESTAMP '{instant.astimezone(timezone.utc).isoformat()}'"
-
-
-def _text(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"

@@ -1,7 +1,6 @@
 """A Spark session with Delta, where nobody else makes one: for this machine, or for the cluster that `master` names.
 
-On Databricks there is a session already, and this is not used. Spark needs Java 17 or newer, and Delta's jars, which
-Ivy fetches from Maven Central once and keeps in its cache.
+On Databricks there is a session already, and this is not used. Spark needs Java 17 or newer, and Delta's jars.
 """
 
 from __future__ import annotations
@@ -14,13 +13,13 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from delta import configure_spark_with_delta_pip
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from pi_dagster.ingest.errors import IngestError
 from pi_dagster.spark.data_source import register
+from pi_dagster.spark.jars import remember_jars, with_jars
 
 _SETTINGS = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
@@ -46,13 +45,15 @@ def open_session(master: str = "local[*]", settings: Mapping[str, str] | None = 
         SparkStartError: there is no Java, or Delta's jars cannot be had.
     """
     os.environ["JAVA_HOME"] = str(find_java())
+    settings = {**_SETTINGS, **(settings or {})}
     # Executors would look for some `python3`, which need not be the one that has pi_dagster.
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     builder = SparkSession.builder.master(master).appName("pi_dagster")
-    for name, value in {**_SETTINGS, **(settings or {})}.items():
+    for name, value in with_jars(settings).items():
         builder = builder.config(name, value)
     try:
-        session = configure_spark_with_delta_pip(builder).getOrCreate()
+        session = builder.getOrCreate()
+        remember_jars(session, settings)
     except (PySparkException, Py4JError) as error:
         raise SparkStartError(
             f"Spark does not start at {master}: {error}. It needs Java 17 or newer, and at the first start Delta's "
@@ -69,6 +70,10 @@ def find_java() -> Path:
         SparkStartError: there is none.
     """
     if home := os.environ.get("JAVA_HOME"):
+        if not (Path(home) / "bin" / "java").exists():
+            raise SparkStartError(
+                f"JAVA_HOME is {home}, where there is no bin/java. Correct it, or unset it to have the path's `java`."
+            )
         return Path(home)
     if java := shutil.which("java"):
         return Path(java).resolve().parents[1]

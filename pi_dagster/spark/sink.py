@@ -7,7 +7,7 @@ they find.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta, timezone
 
 from pyspark import StorageLevel
@@ -16,12 +16,13 @@ from pyspark.sql import functions as F  # noqa: N812 - Spark's own custom
 
 from pi_dagster.lake.schemas import PARTITION_COLUMNS, PI_TIMESERIES, TIMESERIES_KEY
 from pi_dagster.spark.columns import WINDOW_END, WINDOW_START
-from pi_dagster.spark.replacement import create_table, replace_where, window_condition
+from pi_dagster.spark.delta_tables import TableAddress, ensure_table
+from pi_dagster.spark.replacement import replace_where, window_condition
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
-def window_sink(table_uri: str) -> Callable[[DataFrame, int], None]:
+def window_sink(table: str, *, cluster_by: Sequence[str] = ()) -> Callable[[DataFrame, int], None]:
     """Takes the micro-batches of a stream that was read with the option `with_window`.
 
         stream.writeStream.foreachBatch(window_sink("/data/pi/pi_timeseries")).option("checkpointLocation", ...)
@@ -30,9 +31,11 @@ def window_sink(table_uri: str) -> Callable[[DataFrame, int], None]:
     Streams without a site have no tag groups: give each a table of its own.
 
     Args:
-        table_uri: the Delta table; made when there is none.
+        table: the Delta table, by its path or by its name, such as `main.pi.pi_timeseries`; made when there is none.
+        cluster_by: columns of liquid clustering, such as `["tag_webid", "timestamp"]`, of a table that is made. Without
+            them it is partitioned like the assets' table, so that the assets can settle its days.
     """
-
+    address = TableAddress.of(table)
     is_there = False
 
     def take(batch: DataFrame, batch_id: int) -> None:
@@ -50,13 +53,13 @@ def window_sink(table_uri: str) -> Callable[[DataFrame, int], None]:
                 return
             tag_groups = {*found.tag_groups, *([None] if found.has_rows_without_group else [])}
             if not is_there:
-                create_table(batch.sparkSession, table_uri, PI_TIMESERIES)
+                ensure_table(batch.sparkSession, address, PI_TIMESERIES, cluster_by=cluster_by)
                 is_there = True
             replace_where(
                 batch.drop(WINDOW_START, WINDOW_END)
                 .repartition(*PARTITION_COLUMNS)
                 .sortWithinPartitions(*TIMESERIES_KEY),
-                table_uri,
+                address,
                 window_condition(_instant(found.start), _instant(found.end), tag_groups=tag_groups),
                 {"stream_batch": str(batch_id)},
             )

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 from pyspark.sql.datasource import DataSourceStreamReader, InputPartition
-from pyspark.sql.streaming.datasource import ReadLimit, SupportsTriggerAvailableNow
 
 from pi_dagster.ingest.source import open_source
 from pi_dagster.spark.columns import arrow_schema
@@ -20,6 +20,15 @@ from pi_dagster.spark.options import OptionError, ReadOptions
 from pi_dagster.spark.planning import tags_to_read
 from pi_dagster.spark.reading import read_rows
 from pi_dagster.spark.tasks import ReadTask, Tag, cut_into_tasks
+
+if TYPE_CHECKING:
+    from pyspark.sql.streaming.datasource import ReadLimit, SupportsTriggerAvailableNow
+else:
+    try:
+        from pyspark.sql.streaming.datasource import SupportsTriggerAvailableNow
+    except ImportError:
+        # Before Spark 4.2 a source is not told where a micro-batch begins, so each brings all there is.
+        SupportsTriggerAvailableNow = object
 
 _READ_UNTIL = "read_until"
 
@@ -44,10 +53,14 @@ class TimeseriesStreamReader(DataSourceStreamReader, SupportsTriggerAvailableNow
         """Where a stream without a checkpoint begins."""
         return {_READ_UNTIL: self._start.isoformat()}
 
-    def latestOffset(self, start: dict[str, str], limit: ReadLimit) -> dict[str, str]:  # noqa: N802 - Spark's name
-        """The server's clock less the lag, but not more than `max_window_minutes` after `start`."""
-        begin = datetime.fromisoformat(start[_READ_UNTIL])
+    def latestOffset(  # noqa: N802 - Spark's name
+        self, start: dict[str, str] | None = None, limit: ReadLimit | None = None
+    ) -> dict[str, str]:
+        """The server's clock less the lag, at most `max_window_minutes` after `start`, where Spark tells that."""
         newest = self._newest() if self._target is None else self._target
+        if start is None:
+            return {_READ_UNTIL: max(self._start, newest).isoformat()}
+        begin = datetime.fromisoformat(start[_READ_UNTIL])
         most = begin + timedelta(minutes=self._options.max_window_minutes)
         return {_READ_UNTIL: max(begin, min(newest, most)).isoformat()}
 
