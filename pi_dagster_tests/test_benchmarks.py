@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from typer.testing import CliRunner
@@ -16,6 +17,9 @@ from benchmarks.machine import this_machine
 from benchmarks.plot import draw, draw_runs
 from benchmarks.report import as_json, markdown, write_markdown
 from benchmarks.results import Figure, Scale, Section, at_least, at_most
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 MEASURED = [name for name in catalogue.NAMES if name != catalogue.PROJECTION]
 
@@ -87,3 +91,11 @@ def test_a_day_of_the_tail_is_run_from_midnight_on() -> None:
     runs, day_bytes = tail_day.measure(tags=20, period=300, runs=3)
     assert [run.rows for run in runs] == [20, 40, 60]
     assert tail_day.report(runs, day_bytes=day_bytes, tags=20, period=300).rows
+
+
+@pytest.mark.spark
+def test_tasks_of_spark_are_compared(spark: SparkSession) -> None:
+    from benchmarks import spark_scaling
+
+    rates = spark_scaling.measure(spark, tags=10, rounds=1, tasks=(1, 2))
+    assert [row.what for row in spark_scaling.report(rates, tags=10).rows] == ["rate with 2 tasks / with 1"]

@@ -75,6 +75,6 @@ def test_event_frames_have_the_rows_that_the_asset_writes(spark: SparkSession, t
         assert asked
         assert all(f"startTime={day(1)}T06" in query for query in asked), asked
 
-        plant.server.faults.add(Fault(kind=FaultKind.STATUS, status=403, route="*eventframes/*"))
+        plant.server.faults.add(Fault(kind=FaultKind.STATUS, status=500, route="streamsets/*/value"))
         with pytest.raises(Exception, match="event frames could not be read"):
             read(spark, site, table="event_frames", start=day(1))
