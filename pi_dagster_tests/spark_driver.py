@@ -62,6 +62,7 @@ class Driver:
 def driver(master: str, settings: dict[str, str], folder: Path) -> Iterator[Driver]:
     """Run an application while the block lasts; skips the test where Spark cannot be started."""
     log = (folder / "driver.log").open("a")
+    settings = {"spark.sql.warehouse.dir": str(folder / "warehouse"), **settings}
     process = subprocess.Popen(
         [sys.executable, "-m", __name__, master, json.dumps(settings)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True,
@@ -83,7 +84,7 @@ def wait_until(happens: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 240
     while not happens():
         assert time.monotonic() < deadline
-        time.sleep(0.01)
+        time.sleep(0.05)
 
 
 def main(master: str, settings: dict[str, str]) -> None:

@@ -78,7 +78,7 @@ def test_a_tag_name_made_of_digits_stays_a_text(tmp_path: Path) -> None:
             "defs.yaml:5:40: there is no setting `server.login.pasword_env`; did you mean `password_env`? "
             "defs.yaml:5:5: setting `server.login.password_env` is missing.",
         ),
-        ("uri: /data/pi", "zzz: 1", "defs.yaml:7:5: there is no setting `lake.zzz`; known are `storage_options`, "),
+        ("uri: /data/pi", "zzz: 1", "defs.yaml:7:5: there is no setting `lake.zzz`; known are `catalog_schema`, "),
         ("  start_date: 2026-01-01\n", "", "defs.yaml:2:1: setting `start_date` is missing."),
         ("2026-01-01", "2126-01-01", "defs.yaml:8:3: setting `start_date`: start_date 2126-01-01 is in the future"),
         ("/piwebapi", "/", "defs.yaml:4:5: setting `server.url`: 'https://pi.example.com/' does not end in /piwebapi"),

@@ -136,7 +136,8 @@ def test_a_stream_that_is_killed_goes_on_at_its_checkpoint(spark: SparkSession, 
                 checkpoint=str(tmp_path / "checkpoint"),
             )
             # In the middle of a micro-batch, after others.
-            wait_until(lambda: table.count() > 0 and running.requests.in_flight > 0)
+            log = Path(table.uri) / "_delta_log"
+            wait_until(lambda: len(list(log.glob("*.json"))) > 2 and running.requests.in_flight > 0)
             application.kill()
         running.faults.clear()
         kept = table.to_arrow()

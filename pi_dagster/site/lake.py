@@ -27,7 +27,7 @@ class LakeSettings(SettingsModel):
 
     catalog_schema: str | None = Field(
         default=None,
-        pattern=r"^\w+\.\w+$",
+        pattern=r"^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$",
         description=(
             "Catalog and schema in which Spark and Databricks have the tables by name, such as `main.pi` for "
             "`main.pi.pi_timeseries`. The schema has to be there; tables get their names in it. Default: by path."
