@@ -66,7 +66,7 @@ def ensure_table(
         table: where.
         definition: what the table is like.
         cluster_by: columns of liquid clustering, instead of the partition columns of `definition`. Only for tables
-            that delta-rs does not write.
+            with a name that delta-rs does not write.
 
     Raises:
         NameTakenError: the name belongs to a table at another path.

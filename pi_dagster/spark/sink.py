@@ -32,10 +32,15 @@ def window_sink(table: str, *, cluster_by: Sequence[str] = ()) -> Callable[[Data
 
     Args:
         table: the Delta table, by its path or by its name, such as `main.pi.pi_timeseries`; made when there is none.
-        cluster_by: columns of liquid clustering, such as `["tag_webid", "timestamp"]`, of a table that is made. Without
-            them it is partitioned like the assets' table, so that the assets can settle its days.
+        cluster_by: columns of liquid clustering, such as `["tag_webid", "timestamp"]`, of a table that is made by name.
+            Without them it is partitioned like the assets' table, so that the assets can settle its days.
+
+    Raises:
+        ValueError: clustering for a table by its path, which Delta has not.
     """
     address = TableAddress.of(table)
+    if cluster_by and address.name is None:
+        raise ValueError(f"Delta can cluster tables by name only; give {table} a name, or leave `cluster_by` out")
     is_there = False
 
     def take(batch: DataFrame, batch_id: int) -> None:
