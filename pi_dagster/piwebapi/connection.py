@@ -25,10 +25,8 @@ _EXPIRED, _NOT_YET_VALID, _WRONG_HOST, _WRONG_ADDRESS = 10, 9, 62, 64
 _BROKEN_OFF = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
 
 
-def open_session(settings: ServerSettings) -> requests.Session:
-    """A session with a pool of connections, certificates and proxies as the site says; without a login.
-
-    TLS 1.2 is the oldest version that it speaks, as urllib3 has it by default.
+def check_certificates(settings: ServerSettings) -> None:
+    """Look at the certificate files of the site, once for all sessions: a bundle of authorities takes long to load.
 
     Args:
         settings: the server of the site.
@@ -37,19 +35,32 @@ def open_session(settings: ServerSettings) -> requests.Session:
         CertificateError: a certificate file is not there, or holds something else.
         SecretMissingError: the environment variable with the private key's password is not set.
     """
+    if settings.verify and (bundle := _ca_bundle(settings)) is not None:
+        setting, path = bundle
+        _check_ca_bundle(setting, Path(path))
+    if settings.client_certificate is not None:
+        _check_client_certificate(settings.client_certificate, settings.client_key, _key_password(settings))
+
+
+def open_session(settings: ServerSettings) -> requests.Session:
+    """A session with a pool of connections, certificates and proxies as the site says; without a login.
+
+    TLS 1.2 is the oldest version that it speaks, as urllib3 has it by default.
+
+    Args:
+        settings: the server of the site, with certificates that were checked.
+    """
     session = requests.Session()
     session.trust_env = False
     # No login needs cookies, and what a server sets in each answer would pile up.
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
     session.proxies = _proxies(settings)
-    session.verify = (_ca_bundle(settings) or True) if settings.verify else False
+    session.verify = settings.verify
+    if settings.verify and (bundle := _ca_bundle(settings)) is not None:
+        session.verify = bundle[1]
     key_password = None
     if settings.client_certificate is not None:
-        if settings.client_key_password_env is not None:
-            key_password = secret_from_environment(
-                settings.client_key_password_env, setting="server.client_key_password_env"
-            )
-        _check_client_certificate(settings.client_certificate, settings.client_key, key_password)
+        key_password = _key_password(settings)
         session.cert = (settings.client_certificate, settings.client_key or settings.client_certificate)
     adapter = ServerAdapter(settings.max_requests_in_flight, key_password)
     session.mount("http://", adapter)
@@ -135,17 +146,19 @@ def _proxies(settings: ServerSettings) -> dict[str, str]:
     return proxies
 
 
-def _ca_bundle(settings: ServerSettings) -> str | None:
-    """The trusted certificate authorities that the site or, as for other programs, the environment names."""
+def _ca_bundle(settings: ServerSettings) -> tuple[str, str] | None:
+    """The trusted certificate authorities that the site or, as for other programs, the environment names, after the
+    name of what names them."""
     named = {
         "`server.ca_bundle`": settings.ca_bundle,
         **{name: os.environ.get(name) for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")},
     }
-    for setting, path in named.items():
-        if path:
-            _check_ca_bundle(setting, Path(path))
-            return path
-    return None
+    return next(((setting, path) for setting, path in named.items() if path), None)
+
+
+def _key_password(settings: ServerSettings) -> str | None:
+    name = settings.client_key_password_env
+    return None if name is None else secret_from_environment(name, setting="server.client_key_password_env")
 
 
 def _check_ca_bundle(setting: str, path: Path) -> None:

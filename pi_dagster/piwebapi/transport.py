@@ -26,7 +26,7 @@ import urllib3
 from isal import igzip_lib, isal_zlib
 
 from pi_dagster.piwebapi.auth import Authentication, LoginGate, RefusalMemory, authentication_for
-from pi_dagster.piwebapi.connection import open_session, tls_failure
+from pi_dagster.piwebapi.connection import check_certificates, open_session, tls_failure
 from pi_dagster.piwebapi.errors import (
     AnswerTooLargeError,
     BrokenAnswerError,
@@ -91,7 +91,8 @@ class Transport:
         retry: when to repeat; by default within the site's `retry_budget_seconds`.
 
     Raises:
-        SecretMissingError: the environment variable that the login names is not set.
+        SecretMissingError: an environment variable that the login or the client certificate names is not set.
+        CertificateError: a certificate file is not there, or holds something else.
         LoginRefusedError: what the login needs is not installed, or a file that it names is not there.
     """
 
@@ -106,6 +107,7 @@ class Transport:
             first_pause_seconds=self._retry.first_wait_seconds,
             longest_pause_seconds=self._retry.longest_wait_seconds,
         )
+        check_certificates(settings)
         self._open_session = partial(open_session, settings)
         self._headers = {
             "Accept": "application/json",
@@ -115,7 +117,7 @@ class Transport:
         }
         self._login: Authentication = authentication_for(settings, self._open_session)
         self._gate = LoginGate(RefusalMemory(settings, self._login), is_open=not self._login.schemes)
-        # One for each request under way, as some logins belong to a connection; the first shows wrong settings at once.
+        # One for each request under way, as some logins belong to a connection.
         self._idle_sessions = [self._logged_in_session()]
         self._unpacker = ThreadPoolExecutor(_UNPACKED_AT_ONCE, thread_name_prefix="pi-unpack")
         self._count = TrafficCount()
