@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+import pytest
+
 
 class Cluster:
     """A master and its workers, each with one executor for the application that runs."""
@@ -33,7 +35,7 @@ class Cluster:
 
 @contextmanager
 def cluster(folder: Path, *, workers: int, cores: int) -> Iterator[Cluster]:
-    """Run a cluster while the block lasts.
+    """Run a cluster while the block lasts; skips the test where there is no Spark or no Java.
 
     Args:
         folder: for its files.
@@ -62,13 +64,16 @@ def cluster(folder: Path, *, workers: int, cores: int) -> Iterator[Cluster]:
 
 @contextmanager
 def _spark_class(folder: Path, name: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    import pyspark
+    pyspark = pytest.importorskip("pyspark", reason="the extra `spark` is not installed")
+    from pi_dagster.spark.session import SparkStartError, find_java
 
-    from pi_dagster.spark.session import find_java
-
+    try:
+        java = find_java()
+    except SparkStartError as error:
+        pytest.skip(str(error))
     home = Path(pyspark.__file__).parent
     folder.mkdir(parents=True, exist_ok=True)
-    of_spark = {"SPARK_HOME": str(home), "JAVA_HOME": str(find_java()), "SPARK_LOCAL_IP": "127.0.0.1"}
+    of_spark = {"SPARK_HOME": str(home), "JAVA_HOME": str(java), "SPARK_LOCAL_IP": "127.0.0.1"}
     process = subprocess.Popen(
         [home / "bin" / "spark-class", name, "--webui-port", "0", *arguments],
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env={**os.environ, **of_spark}, cwd=folder,
