@@ -11,6 +11,7 @@ from pi_dagster.assets.event_frames import build_pi_event_frames
 from pi_dagster.assets.hierarchy import build_pi_assets
 from pi_dagster.assets.points import build_pi_points
 from pi_dagster.assets.quality import build_pi_quality_findings
+from pi_dagster.assets.quality_report import build_pi_quality_report
 from pi_dagster.assets.reconciliation import build_counts_check
 from pi_dagster.assets.rollup import build_pi_timeseries_daily
 from pi_dagster.assets.tag_errors import build_pi_tag_errors
@@ -21,12 +22,20 @@ from pi_dagster.automation.event_frames import build_event_frame_sensor, build_e
 from pi_dagster.automation.maintenance import build_maintenance_job, build_maintenance_schedule
 from pi_dagster.automation.partitions import only_own_checks
 from pi_dagster.automation.quality import build_quality_schedule
+from pi_dagster.automation.quality_report import build_report_schedule
 from pi_dagster.automation.reconcile import build_reconcile_sensor
 from pi_dagster.automation.rollup import build_daily_schedule
 from pi_dagster.automation.schedules import build_points_schedule, build_timeseries_schedule
 from pi_dagster.automation.stream_updates import build_stream_updates_sensor
 from pi_dagster.checks.definitions import build_checks
-from pi_dagster.lake.schemas import PI_ASSET_ATTRIBUTES, PI_ASSET_HIERARCHY
+from pi_dagster.lake.schemas import (
+    PI_ASSET_ATTRIBUTES,
+    PI_ASSET_HIERARCHY,
+    PI_EVENT_FRAMES,
+    PI_QUALITY_FINDINGS,
+    PI_TAG_ERRORS,
+    PI_TIMESERIES_DAILY,
+)
 from pi_dagster.resources import SiteResources
 from pi_dagster.site import Site
 
@@ -97,6 +106,7 @@ def build_pi_definitions(site: Site) -> dg.Definitions:
         parts += [_assets(site, pi_assets, prefix), _event_frames(site, resources, prefix)]
     if site.quality_rules:
         parts.append(_quality(site, resources, timeseries, prefix, upstream=[attributes] if pi_assets else []))
+    parts.append(_report(site, resources, timeseries.key, prefix))
     return dg.Definitions.merge(*parts)
 
 
@@ -209,4 +219,28 @@ def _quality(
             )
         ],
         schedules=[build_quality_schedule(site, name=f"{prefix}pi_quality_schedule", job_name=job)],
+    )
+
+
+def _report(site: Site, resources: SiteResources, timeseries: dg.AssetKey, prefix: str) -> dg.Definitions:
+    tables = [
+        PI_TIMESERIES_DAILY,
+        PI_TAG_ERRORS,
+        *([PI_QUALITY_FINDINGS] if site.quality_rules else []),
+        *([PI_EVENT_FRAMES] if site.asset_framework else []),
+    ]
+    upstream = [dg.AssetKey([*site.asset_key_prefix, table.name]) for table in tables]
+    report = build_pi_quality_report(site, resources, timeseries=timeseries, upstream=upstream)
+    job = f"{prefix}write_pi_quality_report"
+    return dg.Definitions(
+        assets=[report],
+        jobs=[
+            dg.define_asset_job(
+                job,
+                selection=[report],
+                executor_def=dg.in_process_executor,
+                description="Makes the pages about the days you choose.",
+            )
+        ],
+        schedules=[build_report_schedule(site, name=f"{prefix}pi_quality_report_schedule", job_name=job)],
     )

@@ -35,6 +35,7 @@ def test_the_names_in_the_ui_do_not_change_by_accident(default_definitions: dg.D
         "pi_tag_errors": ["pi_timeseries"],
         "pi_timeseries_daily": ["pi_timeseries"],
         "pi_event_frames": ["pi_asset_hierarchy"],
+        "pi_quality_report": ["pi_event_frames", "pi_tag_errors", "pi_timeseries_daily"],
         "pi_asset_hierarchy": [],
         "pi_asset_attributes": ["pi_asset_hierarchy"],
     }  # fmt: skip
@@ -44,6 +45,7 @@ def test_the_names_in_the_ui_do_not_change_by_accident(default_definitions: dg.D
         "load_pi_timeseries",
         "load_pi_event_frames",
         "compute_pi_timeseries_daily",
+        "write_pi_quality_report",
         "maintain_lake",
         "compare_counts",
         "check_pi_tables",
@@ -79,6 +81,7 @@ def test_the_names_in_the_ui_do_not_change_by_accident(default_definitions: dg.D
         "pi_timeseries_daily_schedule": ("20 * * * *", "UTC", "STOPPED"),
         "pi_event_frames_schedule": ("30 0 * * *", "UTC", "STOPPED"),
         "pi_checks_schedule": ("10,40 * * * *", "UTC", "STOPPED"),
+        "pi_quality_report_schedule": ("0 5 * * *", "UTC", "STOPPED"),
         "maintenance_schedule": ("45 3 * * *", "UTC", "STOPPED"),
     }
     assert {
@@ -87,7 +90,8 @@ def test_the_names_in_the_ui_do_not_change_by_accident(default_definitions: dg.D
     assert set(repository.get_top_level_resources()) == {"pi_server", "lake"}
     asks_the_server = {key for key in graph.materializable_asset_keys if graph.get(key).pools}
     assert {key.to_user_string() for key in graph.materializable_asset_keys - asks_the_server} == {
-        "pi_timeseries_daily"
+        "pi_timeseries_daily",
+        "pi_quality_report",
     }
     assert {pool for key in asks_the_server for pool in graph.get(key).pools} == {"pi_web_api_127_0_0_1_5450"}
 

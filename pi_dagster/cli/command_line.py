@@ -14,6 +14,7 @@ from pi_dagster.cli.audit import audit
 from pi_dagster.cli.check import check
 from pi_dagster.cli.demo import demo
 from pi_dagster.cli.init import init
+from pi_dagster.cli.plot import plot
 from pi_dagster.cli.simulate import simulate
 from pi_dagster.cli.tags import tags
 
@@ -26,7 +27,7 @@ app = typer.Typer(
     # Typer's own stack traces show local variables, and those may hold a password.
     pretty_exceptions_enable=False,
 )
-for _command in (demo, init, check, tags, audit, simulate):
+for _command in (demo, init, check, tags, audit, plot, simulate):
     app.command()(_command)
 
 
