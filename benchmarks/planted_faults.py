@@ -34,7 +34,7 @@ Place = tuple[str, str, int]
 
 
 @dataclass(frozen=True)
-class _Signal:
+class Signal:
     """A tag's day."""
 
     instant: npt.NDArray[np.int64]
@@ -43,11 +43,11 @@ class _Signal:
     units: npt.NDArray[np.object_]
 
 
-_Plant = Callable[[_Signal, int], _Signal]
+_Plant = Callable[[Signal, int], Signal]
 
 
 def _with_values(change: Callable[[npt.NDArray[np.float64], int], None]) -> _Plant:
-    def plant(signal: _Signal, at: int) -> _Signal:
+    def plant(signal: Signal, at: int) -> Signal:
         value = signal.value.copy()
         change(value, at)
         return replace(signal, value=value)
@@ -79,19 +79,19 @@ def _drift(value: npt.NDArray[np.float64], at: int) -> None:
     value[at : at + 20] += 8.0
 
 
-def _silence(signal: _Signal, at: int) -> _Signal:
+def _silence(signal: Signal, at: int) -> Signal:
     stays = np.ones(len(signal.instant), bool)
     stays[at : at + 300] = False
-    return _Signal(signal.instant[stays], signal.value[stays], signal.text[stays], signal.units[stays])
+    return Signal(signal.instant[stays], signal.value[stays], signal.text[stays], signal.units[stays])
 
 
-def _wrong_state(signal: _Signal, at: int) -> _Signal:
+def _wrong_state(signal: Signal, at: int) -> Signal:
     text = signal.text.copy()
     text[at : at + 3] = "TRIPPED"
     return replace(signal, text=text)
 
 
-def _wrong_units(signal: _Signal, at: int) -> _Signal:
+def _wrong_units(signal: Signal, at: int) -> Signal:
     units = signal.units.copy()
     units[at : at + 10] = "psi"
     return replace(signal, units=units)
@@ -178,7 +178,7 @@ def plant_faults(folder: str, *, tags_a_kind: int, values: int, seed: int = 1) -
 def _rows(tags: int, values: int, random: np.random.Generator, places: list[Place]) -> Iterator[pa.RecordBatch]:
     # Of two tags that are compared, the setpoint must be known when its follower is made.
     setpoints = [_signal("SETPOINT", values, random) for _ in range(tags)]
-    by_name: dict[str, _Signal] = {f"SETPOINT.{number:04d}": signal for number, signal in enumerate(setpoints)}
+    by_name: dict[str, Signal] = {f"SETPOINT.{number:04d}": signal for number, signal in enumerate(setpoints)}
     for rule, (prefix, plant) in _PLANTS.items():
         for number in range(tags):
             signal = _signal(prefix, values, random)
@@ -195,10 +195,10 @@ def _rows(tags: int, values: int, random: np.random.Generator, places: list[Plac
                 signal = plant(signal, at)
             by_name[f"{prefix}.{number:04d}"] = signal
     for name in sorted(by_name):
-        yield _batch(name, by_name[name])
+        yield signal_rows(name, by_name[name])
 
 
-def _signal(prefix: str, values: int, random: np.random.Generator) -> _Signal:
+def _signal(prefix: str, values: int, random: np.random.Generator) -> Signal:
     instant = _MIDNIGHT_US + np.arange(values, dtype=np.int64) * (_DAY_US // values)
     phase = random.uniform(0, 2 * np.pi)
     swing = (_HIGH - _LOW) / 2 - 5
@@ -210,10 +210,11 @@ def _signal(prefix: str, values: int, random: np.random.Generator) -> _Signal:
     if prefix == "STATE":
         text = np.array(["RUNNING", "STOPPED"], object)[(value > 50).astype(int)]
         value = np.full(values, np.nan)
-    return _Signal(instant, value, text, units)
+    return Signal(instant, value, text, units)
 
 
-def _batch(name: str, signal: _Signal) -> pa.RecordBatch:
+def signal_rows(name: str, signal: Signal) -> pa.RecordBatch:
+    """The rows of a tag, as TIMESERIES_FILE_SCHEMA."""
     count = len(signal.instant)
     false = pa.repeat(pa.scalar(False), count)
     given = {
