@@ -215,6 +215,7 @@ def _signal(prefix: str, values: int, random: np.random.Generator) -> Signal:
 
 def signal_rows(name: str, signal: Signal) -> pa.RecordBatch:
     """The rows of a tag, as TIMESERIES_FILE_SCHEMA."""
+    """The rows of a tag, as TIMESERIES_FILE_SCHEMA."""
     count = len(signal.instant)
     false = pa.repeat(pa.scalar(False), count)
     given = {

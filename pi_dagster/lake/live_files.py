@@ -16,6 +16,7 @@ from deltalake import DeltaTable
 from deltalake.transaction import RemoveAction
 
 from pi_dagster.lake.location import TableFolder
+from pi_dagster.lake.parquet_writer import REPEATING
 
 STATISTICS_SLACK = timedelta(milliseconds=1)
 """Spark cuts the timestamps in a file's statistics to milliseconds, so the newest row may be this much newer."""
@@ -95,6 +96,6 @@ def opened(folder: TableFolder, path: str) -> Iterator[pq.ParquetFile]:
     """
     with folder.lake.explaining(f"opening the file {path} of {folder.table_uri}"):
         source = folder.filesystem.open_input_file(path)
-        parquet = pq.ParquetFile(source)
+        parquet = pq.ParquetFile(source, read_dictionary=sorted(REPEATING))
     with source, parquet:
         yield parquet

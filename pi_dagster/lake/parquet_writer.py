@@ -262,21 +262,23 @@ def read_row_groups(
     """
     columns = _in_memory_schema(schema)
     for batch in file.iter_batches(rows, row_groups=[row_group], columns=schema.names, use_threads=False):
+        found = batch.select(schema.names)
         # Other writers say that strings are views, which become no dictionaries at one go.
-        yield batch.select(schema.names).cast(schema).cast(columns)
+        yield found if found.schema.types == columns.types else found.cast(schema).cast(columns)
 
 
 def _in_memory_schema(schema: pa.Schema) -> pa.Schema:
     """`schema` with dictionaries for the columns that repeat themselves: tag, name, units."""
     return pa.schema(
         [
-            pa.field(field.name, pa.dictionary(pa.int32(), pa.string()) if field.name in _REPEATING else field.type)
+            pa.field(field.name, pa.dictionary(pa.int32(), pa.string()) if field.name in REPEATING else field.type)
             for field in schema
         ]
     )
 
 
-_REPEATING = frozenset({"tag_webid", "tag_name", "units"})
+REPEATING = frozenset({"tag_webid", "tag_name", "units"})
+"""Columns that are dictionaries in memory, as they are in the files."""
 
 
 def _delta_statistics(metadata: pq.FileMetaData, *, without_bounds: set[str]) -> dict[str, Any]:

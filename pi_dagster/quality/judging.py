@@ -8,8 +8,9 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from pi_dagster.quality.findings import Findings, stretches
+from pi_dagster.quality.findings import Findings, nothing, stretches
 from pi_dagster.quality.tag_rows import Booleans, GoodNumbers, Integers, Numbers, TagRows
 from pi_dagster.quality_rules import (
     AnyRule,
@@ -74,35 +75,42 @@ def _by_tag(values: Sequence[float | None], default: float) -> Numbers:
 
 
 def _range(rule: RangeRule, rows: TagRows, wanted: Booleans, facts: Sequence[TagFacts], day: Day) -> Findings:
-    numbers = rows.good_numbers.of_tags(wanted)
     if rule.low is None and rule.high is None:
         tops = [None if fact.zero is None or fact.span is None else fact.zero + fact.span for fact in facts]
-        low = _by_tag([fact.zero for fact in facts], -np.inf)[numbers.tag]
-        high = _by_tag(tops, np.inf)[numbers.tag]
+        low, high = _by_tag([fact.zero for fact in facts], -np.inf), _by_tag(tops, np.inf)
     else:
-        low = np.array(-np.inf if rule.low is None else rule.low)
-        high = np.array(np.inf if rule.high is None else rule.high)
-    excess = np.maximum(low - numbers.value, numbers.value - high)
+        low = _by_tag([rule.low] * len(facts), -np.inf)
+        high = _by_tag([rule.high] * len(facts), np.inf)
+    numbers = rows.good_numbers.of_tags(wanted)
+    if not len(numbers.tag):
+        return nothing()
+    # Most tags keep their range all day, which their smallest and largest number tell.
+    tag = numbers.tag[numbers.starts]
+    leaves = np.zeros(len(wanted), bool)
+    leaves[tag] = (np.minimum.reduceat(numbers.value, numbers.starts) < low[tag]) | (
+        np.maximum.reduceat(numbers.value, numbers.starts) > high[tag]
+    )
+    numbers = numbers.of_tags(leaves)
+    excess = np.maximum(low[numbers.tag] - numbers.value, numbers.value - high[numbers.tag])
     return stretches(numbers.tag, numbers.instant, excess > 0, worst=numbers.value, excess=excess)
 
 
 def _rate(rule: RateRule, rows: TagRows, wanted: Booleans, facts: Sequence[TagFacts], day: Day) -> Findings:
     numbers = rows.good_numbers.of_tags(wanted)
-    change = numbers.change
-    minutes = np.diff(numbers.instant, prepend=0) / MINUTE_US
     # Events of one instant have no rate; the next one is judged against the last of them.
-    has_rate = numbers.follows & (minutes > 0)
-    rate = np.divide(change, minutes, out=np.zeros_like(change), where=has_rate)
-    return stretches(numbers.tag, numbers.instant, np.abs(rate) > rule.most_per_minute, worst=rate)
+    is_fast = numbers.size_of_change * MINUTE_US > rule.most_per_minute * numbers.elapsed
+    is_fast &= numbers.follows & (numbers.elapsed > 0)
+    rate = np.zeros(len(numbers.tag))
+    rate[is_fast] = numbers.change[is_fast] / (numbers.elapsed[is_fast] / MINUTE_US)
+    return stretches(numbers.tag, numbers.instant, is_fast, worst=rate)
 
 
 def _stuck(rule: StuckRule, rows: TagRows, wanted: Booleans, facts: Sequence[TagFacts], day: Day) -> Findings:
     numbers = rows.good_numbers.of_tags(wanted)
-    if not len(numbers.tag):
-        return stretches(numbers.tag, numbers.instant, numbers.follows, worst=numbers.value)
-    stays = numbers.follows & (np.abs(numbers.change) <= rule.tolerance)
-    starts = np.flatnonzero(~stays)
-    ends = np.append(starts[1:], len(stays)) - 1
+    stays = numbers.follows & (numbers.size_of_change <= rule.tolerance)
+    edges = np.diff(stays.astype(np.int8), prepend=0, append=0)
+    # The number before the first that stays is a part of the stretch.
+    starts, ends = np.flatnonzero(edges > 0) - 1, np.flatnonzero(edges < 0) - 1
     too_long = numbers.instant[ends] - numbers.instant[starts] > rule.longest_minutes * MINUTE_US
     starts, ends = starts[too_long], ends[too_long]
     return Findings(
@@ -115,29 +123,34 @@ def _stuck(rule: StuckRule, rows: TagRows, wanted: Booleans, facts: Sequence[Tag
 
 
 def _gap(rule: GapRule, rows: TagRows, wanted: Booleans, facts: Sequence[TagFacts], day: Day) -> Findings:
-    chosen = np.flatnonzero(wanted)
-    ends = np.append(rows.starts[1:], len(rows.tag))
-    # Each tag's instants with the day's own bounds around them.
-    before = np.insert(rows.instant, rows.starts, day.start_us)
-    after = np.insert(rows.instant, ends, day.end_us)
-    tag = np.insert(rows.tag, rows.starts, np.arange(len(rows.starts)))
-    is_gap = (after - before > rule.longest_minutes * MINUTE_US) & np.isin(tag, chosen)
+    longest_us = rule.longest_minutes * MINUTE_US
+    at = np.flatnonzero(np.diff(rows.instant) > longest_us)
+    at = at[rows.tag[at] == rows.tag[at + 1]]
+    # The day's own bounds are around each tag's events.
+    every, last = np.arange(len(rows.starts)), np.append(rows.starts[1:], len(rows.tag)) - 1
+    midnight, end = np.full(len(every), day.start_us), np.full(len(every), day.end_us)
+    tag = np.concatenate([every, rows.tag[at], every])
+    before = np.concatenate([midnight, rows.instant[at], rows.instant[last]])
+    after = np.concatenate([rows.instant[rows.starts], rows.instant[at + 1], end])
+    gaps = np.flatnonzero((after - before > longest_us) & wanted[tag])
+    gaps = gaps[np.lexsort((before[gaps], tag[gaps]))]
     return Findings(
-        tag=tag[is_gap],
-        first_us=before[is_gap],
-        last_us=after[is_gap],
-        events=np.zeros(int(is_gap.sum()), np.int64),
-        worst=(after - before)[is_gap] / MINUTE_US,
+        tag=tag[gaps],
+        first_us=before[gaps],
+        last_us=after[gaps],
+        events=np.zeros(len(gaps), np.int64),
+        worst=(after - before)[gaps] / MINUTE_US,
     )
 
 
 def _spike(rule: SpikeRule, rows: TagRows, wanted: Booleans, facts: Sequence[TagFacts], day: Day) -> Findings:
     numbers = rows.good_numbers.of_tags(wanted)
     count = len(numbers.tag)
-    change = np.abs(numbers.change)
+    change = numbers.size_of_change
     least = rule.threshold * _usual_change(numbers, change, len(rows.web_ids))
     # A spike begins with a change that is as high as itself.
-    starts = np.flatnonzero(numbers.follows & (change > least[numbers.tag]) & (least[numbers.tag] > 0))
+    of_row = least[numbers.tag]
+    starts = np.flatnonzero(numbers.follows & (change > of_row) & (of_row > 0))
     height = np.zeros(count)
     for width in range(1, rule.longest_events + 1):
         at = starts[starts + width < count]
@@ -177,6 +190,8 @@ def _states(rule: StatesRule, rows: TagRows, wanted: Booleans, facts: Sequence[T
     allowed = {state.casefold() for state in rule.allowed}
     codes, texts = rows.texts("value_string")
     is_wrong = np.array([text is not None and text.casefold() not in allowed for text in texts], bool)
+    if not is_wrong[_used(codes, texts)].any():
+        return nothing()
     is_fault = is_wrong[codes] & wanted[rows.tag]
     if not rule.system_states:
         is_fault &= ~rows.flag("is_system_state")
@@ -188,9 +203,17 @@ def _units(rule: UnitsRule, rows: TagRows, wanted: Booleans, facts: Sequence[Tag
     code_of = {text or "": code for code, text in enumerate(texts)}
     expected = [(fact.units if rule.expected is None else rule.expected) or "" for fact in facts]
     right = np.array([code_of.get(units, -1) for units in expected], np.int64)
-    names_units = np.array([bool(text) for text in texts], bool)[codes]
-    is_fault = names_units & (codes != right[rows.tag]) & wanted[rows.tag] & ~np.isnan(rows.value)
+    named = np.array([bool(text) for text in texts], bool)
+    used = _used(codes, texts)
+    if (right[wanted] == used[named[used]][:, None]).all():
+        return nothing()
+    is_fault = named[codes] & (codes != right[rows.tag]) & wanted[rows.tag] & ~np.isnan(rows.value)
     return _of_texts(rows, is_fault, codes, texts)
+
+
+def _used(codes: Integers, texts: Sequence[str | None]) -> npt.NDArray[np.intp]:
+    """The codes that some row has."""
+    return np.flatnonzero(np.bincount(codes, minlength=len(texts)))
 
 
 def _of_texts(rows: TagRows, is_fault: Booleans, codes: Integers, texts: Sequence[str | None]) -> Findings:

@@ -49,9 +49,24 @@ class GoodNumbers:
         return follows
 
     @cached_property
+    def starts(self) -> Integers:
+        """Where the numbers of each tag that has any begin."""
+        return np.flatnonzero(~self.follows)
+
+    @cached_property
+    def elapsed(self) -> Integers:
+        """Microseconds since the number before; means nothing unless it `follows`."""
+        return np.diff(self.instant, prepend=0)
+
+    @cached_property
     def change(self) -> Numbers:
         """By how much a number differs from the one before; means nothing unless it `follows`."""
         return np.diff(self.value, prepend=0.0)
+
+    @cached_property
+    def size_of_change(self) -> Numbers:
+        """The same without its sign."""
+        return np.abs(self.change)
 
     def at(self, rows: npt.NDArray[np.intp]) -> GoodNumbers:
         """Some of them."""
@@ -104,8 +119,12 @@ class TagRows:
 
     def texts(self, column: str) -> tuple[Integers, list[str | None]]:
         """A column of strings as a code for each row, and the text of each code; null has one too."""
-        encoded = self._column(column).dictionary_encode(null_encoding="encode")
-        return np.asarray(encoded.indices.to_numpy(), np.int64), encoded.dictionary.to_pylist()
+        encoded = self.table.column(column).combine_chunks()
+        if not pa.types.is_dictionary(encoded.type):
+            encoded = encoded.dictionary_encode()
+        texts = encoded.dictionary.to_pylist()
+        codes = pc.fill_null(encoded.indices, len(texts)).to_numpy()
+        return np.asarray(codes, np.int64), [*texts, None]
 
     def _column(self, name: str) -> pa.Array:
         column = self.table.column(name).combine_chunks()
