@@ -274,8 +274,8 @@ def _unread(lake: Lake, day: date) -> list[UnreadTag]:
 def _judged(site: Site, lake: Lake, day: date) -> tuple[list[RuleFindings] | None, list[Finding]]:
     if not site.quality_rules:
         return None, []
-    names = ["rule", "severity", "tag_name", "finding_start", "finding_end", "event_count"]
-    columns = [*names, "worst_value", "worst_text"]
+    columns = ["rule", "severity", "tag_name", "finding_start", "finding_end", "event_count"]
+    columns += ["worst_value", "worst_text"]
     found = _rows_of(QualityFindingsTable, lake, columns, pc.field("partition_date") == day)
     if found is None:
         return None, []
@@ -286,8 +286,13 @@ def _judged(site: Site, lake: Lake, day: date) -> tuple[list[RuleFindings] | Non
     rules = [RuleFindings(rule, len(of_rule[rule.name]), len(set(of_rule[rule.name]))) for rule in site.quality_rules]
     findings = [
         Finding(
-            *(row[name] for name in names),
-            row["worst_text"] if row["worst_value"] is None else row["worst_value"],
+            rule=row["rule"],
+            severity=row["severity"],
+            tag=row["tag_name"],
+            start=row["finding_start"],
+            end=row["finding_end"],
+            events=row["event_count"],
+            worst=row["worst_text"] if row["worst_value"] is None else row["worst_value"],
         )
         for row in rows[:_MOST_FINDINGS]
     ]

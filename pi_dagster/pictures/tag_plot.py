@@ -15,6 +15,7 @@ from pi_dagster.server_text import printable
 
 _BUCKETS = 1000
 _MOST_TOLD = 12
+_DAY_SECONDS = 86_400
 _LEFT, _RIGHT, _TOP, _BOTTOM = 90, 970, 16, 300
 
 Line = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
@@ -79,15 +80,16 @@ def write_png(series: TagSeries, path: Path) -> None:
         ) from None
     figure = Figure(figsize=(11, 4), dpi=130, layout="constrained")
     axes = figure.subplots()
+    begin = _days(series.start)
     for seconds, values in lines_of(series):
-        times = [series.start + timedelta(seconds=float(second)) for second in seconds]
+        times = begin + seconds / _DAY_SECONDS
         axes.plot(times, values, color="#4c78a8", linewidth=1, marker="o" if len(times) == 1 else "", markersize=3)
     seen: set[str] = set()
     for outage in series.outages:
         label = printable(outage.text, 40)
         axes.axvspan(
-            outage.start,
-            outage.end,
+            _days(outage.start),
+            _days(outage.end),
             color="#c9ced4" if outage.text == NO_EVENTS else "#e9a29c",
             alpha=0.5,
             linewidth=0,
@@ -96,7 +98,8 @@ def write_png(series: TagSeries, path: Path) -> None:
         seen.add(label)
     if seen:
         axes.legend(loc="upper right", fontsize=8)
-    axes.set_xlim(series.start, series.end)
+    axes.xaxis_date()
+    axes.set_xlim(begin, _days(series.end))
     axes.set_title(printable(_title(series), 120), fontsize=10, loc="left", parse_math=False)
     if series.levels is not None:
         axes.set_yticks(range(len(series.levels)), [printable(level, 30) for level in series.levels], parse_math=False)
@@ -173,6 +176,11 @@ def _kept(values: npt.NDArray[np.float64]) -> tuple[int, int]:
 
 def _seconds(series: TagSeries, at: datetime) -> float:
     return (at - series.start).total_seconds()
+
+
+def _days(at: datetime) -> float:
+    """As Matplotlib counts time: days since 1970."""
+    return at.timestamp() / _DAY_SECONDS
 
 
 def _title(series: TagSeries) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from difflib import get_close_matches
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -167,11 +168,11 @@ def series_of(
     )
 
 
-def _find(points: pa.Table, name: str) -> dict[str, object]:
+def _find(points: pa.Table, name: str) -> dict[str, Any]:
     names = points["tag_name"].to_pylist()
     by_name = {known.casefold(): position for position, known in enumerate(names)}
     if (position := by_name.get(name.casefold())) is not None:
-        found: dict[str, object] = points.slice(position, 1).to_pylist()[0]
+        found: dict[str, Any] = points.slice(position, 1).to_pylist()[0]
         return found
     near = [names[by_name[match]] for match in get_close_matches(name.casefold(), by_name, n=5, cutoff=0.6)]
     holding = [known for known in names if name.casefold() in known.casefold()][:5]
@@ -180,7 +181,7 @@ def _find(points: pa.Table, name: str) -> dict[str, object]:
     raise TagUnknownError(f"There is no tag {name} among the {len(names):,} of pi_points. {remedy}")
 
 
-def _rows(lake: Lake, web_id: object, start: datetime, end: datetime) -> pa.Table:
+def _rows(lake: Lake, web_id: str, start: datetime, end: datetime) -> pa.Table:
     is_wanted = (
         (pc.field("tag_webid") == web_id)
         & (pc.field("timestamp") >= start)
