@@ -9,17 +9,28 @@ from pathlib import Path
 PROJECT = Path(__file__).parents[1]
 PAGE = (PROJECT / "docs" / "metadata-keys.md").read_text(encoding="utf-8")
 KEY = re.compile(r"(?:pi|load|lake)/[a-z_]+")
-CHANGES = {f"pi/{change}_elements" for change in ("added", "removed", "renamed", "moved")}
-"""Keys that the code puts together from the kinds of change."""
+PUT_TOGETHER = {
+    *(f"pi/{change}_elements" for change in ("added", "removed", "renamed", "moved")),
+    *(f"pi/{share}" for share in ("bad", "system_states")),
+    *(f"pi/{share}_percent" for share in ("bad", "worst_bad", "system_states", "worst_system_states")),
+}
+"""Keys that the code makes of what it counts."""
 
 
 def keys_in_the_code() -> set[str]:
-    found = set(CHANGES)
+    found = set(PUT_TOGETHER)
     for folder in ("assets", "automation", "checks"):
         for path in (PROJECT / "pi_dagster" / folder).glob("*.py"):
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-                if isinstance(node, ast.Constant) and isinstance(node.value, str) and KEY.fullmatch(node.value):
-                    found.add(node.value)
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            pieces = {id(piece) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for piece in node.values}
+            found |= {
+                node.value
+                for node in ast.walk(tree)
+                if isinstance(node, ast.Constant)
+                and isinstance(node.value, str)
+                and KEY.fullmatch(node.value)
+                and id(node) not in pieces
+            }
     return found
 
 
