@@ -18,6 +18,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 from pi_dagster import cli
+from pi_dagster.cli.telling import EXIT_CODES
 from pi_dagster.lake import schemas
 from pi_dagster.site import Site
 
@@ -172,10 +173,13 @@ def command_line_page() -> str:
     program: Any = typer.main.get_command(cli.app)
     parts = [
         "# Options of pi-dagster",
-        "Every command and option, made from the command line itself; `pi-dagster COMMAND --help` says the same.",
-        "Facts go to stdout, what is wrong to stderr. Exit codes: 0 when all is well, 2 for what you can put in order "
-        "(a setting, a login, a right, a wrong option), 1 for anything else; `audit` ends with 1 where the table "
-        "differs from the archive.",
+        "Every command and option, made from the command line itself; `pi-dagster COMMAND --help` says the same. "
+        "`pi-dagster --install-completion` makes the shell complete them. Facts go to stdout, what is wrong to "
+        "stderr.",
+        "## Exit codes",
+        "\n".join(
+            ["| code | what |", "|---|---|", *(f"| {code} | {_in_a_cell(what)} |" for code, what in EXIT_CODES.items())]
+        ),
     ]
     for name, command in program.commands.items():
         text, _, examples = inspect.cleandoc(command.help or "").partition("\b\nExamples:\n")

@@ -1,62 +1,17 @@
-"""`pi-dagster audit`: which partitions are compared, and what is told of them while it goes on and at the end."""
+"""`pi-dagster audit`: what is told of the compared partitions while it goes on and at the end."""
 
 from __future__ import annotations
 
 import math
 import sys
-import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, timedelta
 from typing import Any, TextIO
 
+from pi_dagster.cli.progress import ProgressLine
 from pi_dagster.ingest.audit import PartitionAudit
 from pi_dagster.ingest.wildcards import matcher
 from pi_dagster.lake.difference import ChangedEvent
-from pi_dagster.site import Site
-
-_SECONDS_BETWEEN_LINES = 30.0
-"""In a log; on a terminal one line is written over."""
-
-
-class AuditRangeError(ValueError):
-    """Days or tag groups that cannot be compared."""
-
-
-def days_to_audit(site: Site, first: date | None, last: date | None, *, today: date) -> Sequence[date]:
-    """The days from `first` to `last`, both included; without `last` to yesterday, without `first` that one day.
-
-    Raises:
-        AuditRangeError: there are none, or some are not over or before the site's first day.
-    """
-    yesterday = today - timedelta(days=1)
-    last = last or yesterday
-    first = first or last
-    if max(first, last) > yesterday:
-        raise AuditRangeError(
-            f"{max(first, last)} is not over yet on the server, and is still being loaded; the last day that can be "
-            f"compared is {yesterday}"
-        )
-    if first > last:
-        raise AuditRangeError(f"--from {first} is after --to {last}")
-    if first < site.start_date:
-        raise AuditRangeError(f"{first} is before the site's `start_date` {site.start_date}, so it is not loaded")
-    return [first + timedelta(days=offset) for offset in range((last - first).days + 1)]
-
-
-def groups_to_audit(site: Site, names: Sequence[str]) -> Sequence[str]:
-    """The partitions of the tag groups, or single shards of them, with these names; all without names.
-
-    Raises:
-        AuditRangeError: the site has no such group.
-    """
-    known: dict[str, Collection[str]] = {name: (name,) for name in site.partition_names()}
-    known |= {group.name: group.partition_names() for group in site.tag_groups}
-    for name in names:
-        if name not in known:
-            raise AuditRangeError(f"the site has no tag group {name!r} (it has: {', '.join(known)})")
-    wanted = {partition for name in names or known for partition in known[name]}
-    return [name for name in site.partition_names() if name in wanted]
 
 
 def tags_to_audit(patterns: Sequence[str]) -> Callable[[str], bool] | None:
@@ -69,15 +24,12 @@ def with_progress(
     audits: Iterable[PartitionAudit], total: int, stream: TextIO = sys.stderr
 ) -> Iterator[PartitionAudit]:
     """Pass the audits on, and tell how many there were: on a terminal in one line, in a log now and then."""
-    differing, told_at, on_terminal = 0, time.monotonic(), stream.isatty()
+    differing, progress = 0, ProgressLine(stream)
     for number, one in enumerate(audits, start=1):
         differing += not one.is_equal
-        line = f"{number:,} of {total:,} partitions compared, {differing:,} differ"
-        if on_terminal:
-            print(f"\r{line}", end="\r\033[K" if number == total else "", file=stream, flush=True)
-        elif time.monotonic() - told_at >= _SECONDS_BETWEEN_LINES:
-            told_at = time.monotonic()
-            print(line, file=stream, flush=True)
+        progress.tell(f"{number:,} of {total:,} partitions compared, {differing:,} differ")
+        if number == total or not one.is_equal:
+            progress.end()
         yield one
 
 

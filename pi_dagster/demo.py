@@ -11,7 +11,6 @@ import os
 import shlex
 import signal
 import sys
-import uuid
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +22,6 @@ from typing import Any
 
 import dagster as dg
 import numpy as np
-from dagster._core.execution.plan.objects import StepFailureData
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -43,6 +41,7 @@ from pi_dagster.lake import (
     TimeseriesTable,
 )
 from pi_dagster.lake.schemas import PI_ASSET_HIERARCHY, PI_TIMESERIES
+from pi_dagster.runs_here import run_here
 from pi_dagster.simulator import spawned
 from pi_dagster.simulator.files import SkabBase
 from pi_dagster.site import Site
@@ -56,10 +55,6 @@ PLANT_DAYS = (date(2024, 1, 1), date(2024, 1, 2))
 PLANT_EVENT_FRAMES = 200
 DAYS_IN_UI = 7
 """Days that the UI offers, the last two of them loaded; the others are there to be backfilled."""
-
-
-class DemoError(Exception):
-    """The demo could not be shown to its end; the message says why."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,7 +153,8 @@ def run_demo(*, lake: Path | None, data: Path | None, ui: bool, as_json: bool) -
     Raises:
         UnreadableFolderError: `data` does not hold files in the layout of the SKAB data.
         LakeError: the lake cannot be written, or holds tables of somebody else.
-        DemoError: a run failed.
+        RunFailedError: a run failed.
+        RunInterruptedError: Ctrl-C, while something was loaded.
         DagsterUIError: the UI did not come up.
     """
     # A shell that starts this in the background has it ignore Ctrl-C; and a kill should stop the children too.
@@ -196,7 +192,8 @@ def load(
         on_partition: told of each partition as it is committed: its key and its rows.
 
     Raises:
-        DemoError: a run failed; the message is that of the asset.
+        RunFailedError: a run failed; the message is that of the asset.
+        RunInterruptedError: Ctrl-C.
     """
     definitions = _definitions(site)
     lake = Lake(site.lake.uri)
@@ -225,16 +222,16 @@ def load(
         result.rows_by_system_state.update(_counts(materialization, "pi/rows_by_system_state"))
         on_partition(key, rows)
 
-    _run(definitions.resolve_job_def("load_pi_assets"), instance, {}, add_assets)
-    _run(definitions.resolve_job_def("load_pi_points"), instance, {}, add_points)
+    run_here(definitions.resolve_job_def("load_pi_assets"), instance, {}, add_assets)
+    run_here(definitions.resolve_job_def("load_pi_points"), instance, {}, add_points)
     begun = monotonic()
     groups = site.partition_names()
     for day in plan.days:
         tags = range_tags(day, groups[0], groups[-1])
-        _run(definitions.resolve_job_def("load_pi_timeseries"), instance, tags, add_partition)
+        run_here(definitions.resolve_job_def("load_pi_timeseries"), instance, tags, add_partition)
     result.seconds = monotonic() - begun
     for day in plan.days:
-        _run(definitions.resolve_job_def("load_pi_event_frames"), instance, day_range_tags(day, day), add_frames)
+        run_here(definitions.resolve_job_def("load_pi_event_frames"), instance, day_range_tags(day, day), add_frames)
     return result
 
 
@@ -242,45 +239,6 @@ def _definitions(site: Site) -> dg.Definitions:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", category=dg.BetaWarning)
         return build_pi_definitions(site)
-
-
-def _run(
-    job: dg.JobDefinition,
-    instance: dg.DagsterInstance,
-    tags: Mapping[str, str],
-    on_materialization: Callable[[dg.AssetMaterialization], None],
-) -> None:
-    """One run in this process, without the log that Dagster prints; its events tell how far it is."""
-    failures: list[str] = []
-
-    def on_event(entry: dg.EventLogEntry) -> None:
-        event = entry.dagster_event
-        if event is None:
-            return
-        if event.is_step_materialization:
-            on_materialization(event.step_materialization_data.materialization)
-        elif event.is_step_failure:
-            failures.append(_told(event.step_failure_data))
-
-    run_id = str(uuid.uuid4())
-    instance.add_event_listener(run_id, on_event)
-    outcome = job.execute_in_process(
-        instance=instance,
-        run_id=run_id,
-        tags=tags,
-        raise_on_error=False,
-        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-    )
-    if not outcome.success:
-        raise DemoError(" ".join(failures) or f"The run of {job.name} failed.")
-
-
-def _told(failure: StepFailureData) -> str:
-    if failure.user_failure_data is not None and failure.user_failure_data.description:
-        return failure.user_failure_data.description
-    if failure.error is None or failure.error.cls_name == "DagsterExecutionInterruptedError":
-        return "Interrupted. The partitions that were loaded until then stay."
-    return failure.error.message
 
 
 def _value(materialization: dg.AssetMaterialization, key: str) -> Any:

@@ -31,6 +31,7 @@ from pi_dagster.lake import (
     WindowConflictError,
 )
 from pi_dagster.lake.table import LakeTable
+from pi_dagster.notifications.delivery import trouble_of_address
 from pi_dagster.piwebapi import PIWebAPISource, StreamRef, objects
 from pi_dagster.piwebapi.asset_framework import find_asset_server, list_databases
 from pi_dagster.piwebapi.auth import forget_refusal
@@ -171,6 +172,7 @@ def diagnose(site: Site) -> Diagnosis:
         _look_at_assets(site, source, diagnosis)
     with _noting_problems(diagnosis):
         _look_at_lake(site, diagnosis)
+    _look_at_addresses(site, diagnosis)
     return diagnosis
 
 
@@ -337,3 +339,9 @@ def _look_at_lake(site: Site, diagnosis: Diagnosis) -> None:
                 diagnosis.lake.table_versions[table.definition.name] = table.open(lake, create=False).version
             except TableMissingError:
                 diagnosis.lake.table_versions[table.definition.name] = None
+
+
+def _look_at_addresses(site: Site, diagnosis: Diagnosis) -> None:
+    for variable in site.notifications.targets_env if site.notifications is not None else ():
+        if (trouble := trouble_of_address(variable)) is not None:
+            diagnosis.problems.append(Problem(trouble))

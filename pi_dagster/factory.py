@@ -20,6 +20,7 @@ from pi_dagster.automation.assets import build_assets_schedule
 from pi_dagster.automation.checks import build_checks_schedule
 from pi_dagster.automation.event_frames import build_event_frame_sensor, build_event_frames_schedule
 from pi_dagster.automation.maintenance import build_maintenance_job, build_maintenance_schedule
+from pi_dagster.automation.notifications import build_notification_sensor
 from pi_dagster.automation.partitions import only_own_checks
 from pi_dagster.automation.quality import build_quality_schedule
 from pi_dagster.automation.quality_report import build_report_schedule
@@ -107,7 +108,16 @@ def build_pi_definitions(site: Site) -> dg.Definitions:
     if site.quality_rules:
         parts.append(_quality(site, resources, timeseries, prefix, upstream=[attributes] if pi_assets else []))
     parts.append(_report(site, resources, timeseries.key, prefix))
-    return dg.Definitions.merge(*parts)
+    definitions = dg.Definitions.merge(*parts)
+    if site.notifications is None:
+        return definitions
+    notifications = build_notification_sensor(
+        site,
+        site.notifications,
+        name=f"{prefix}pi_notification_sensor",
+        job_names={job.name for job in definitions.jobs or ()},
+    )
+    return dg.Definitions.merge(definitions, dg.Definitions(sensors=[notifications]))
 
 
 def _reconciliation(

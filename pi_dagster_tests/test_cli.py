@@ -15,6 +15,7 @@ import requests
 from typer.testing import CliRunner, Result
 
 from pi_dagster.cli import app
+from pi_dagster.cli.telling import EXIT_CODES
 from pi_dagster.simulator import RunningSimulator, Simulator, SimulatorSettings
 from pi_dagster.simulator.archive import TICKS_PER_SECOND, Archive, utc_now
 from pi_dagster.simulator.generator import GeneratedBase
@@ -60,7 +61,7 @@ def pi_dagster(*arguments: object) -> Result:
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
-@pytest.mark.parametrize("command", ["demo", "simulate", "check", "tags", "audit"])
+@pytest.mark.parametrize("command", ["demo", "init", "simulate", "check", "tags", "backfill", "audit"])
 def test_every_command_has_help_with_an_example(command: str) -> None:
     result = pi_dagster(command, "--help")
     assert result.exit_code == 0
@@ -201,6 +202,25 @@ def test_simulate_prints_its_url_first_serves_and_ends_well_when_interrupted(sto
         _, errors = simulator.communicate(timeout=30)
     assert simulator.returncode == 0
     assert errors == ""
+
+
+def test_the_help_tells_every_exit_code() -> None:
+    told = " ".join(pi_dagster("--help").stdout.split())
+    for code, meaning in EXIT_CODES.items():
+        assert f"{code} {meaning}" in told
+
+
+def test_the_shell_completes_commands_and_kinds_of_login() -> None:
+    def completed(*words: str) -> set[str]:
+        line = {"COMP_WORDS": " ".join(("pi-dagster", *words)), "COMP_CWORD": str(len(words))}
+        environment = {**os.environ, **line, "_PI_DAGSTER_COMPLETE": "complete_bash"}
+        command = str(Path(sys.executable).with_name("pi-dagster"))
+        return set(
+            subprocess.run([command], env=environment, capture_output=True, text=True, check=False).stdout.split()
+        )
+
+    assert completed("ba") == {"backfill"}
+    assert completed("init", "--login", "ker") == {"kerberos"}
 
 
 def test_help_does_not_load_dagster() -> None:

@@ -19,8 +19,9 @@ import pyarrow as pa
 import pytest
 import requests
 
-from pi_dagster.demo import DemoError, DemoPlan, DemoResult, load
+from pi_dagster.demo import DemoPlan, DemoResult, load
 from pi_dagster.lake import AssetAttributesTable, AssetHierarchyTable, EventFramesTable, Lake, TimeseriesTable
+from pi_dagster.runs_here import RunFailedError
 from pi_dagster.simulator import spawned
 from pi_dagster.simulator.files import SENSORS
 
@@ -91,7 +92,7 @@ def test_the_reason_of_a_run_that_fails_is_told(tmp_path: Path) -> None:
     with (
         spawned(tags=5, user="me", password="secret") as server,
         dg.DagsterInstance.ephemeral() as instance,
-        pytest.raises(DemoError, match=r"refused the login \(401"),
+        pytest.raises(RunFailedError, match=r"refused the login \(401"),
     ):
         load(plan, plan.site(server.url), instance, on_partition=lambda key, rows: None)
 
@@ -150,7 +151,7 @@ def test_an_interrupt_before_anything_is_loaded_is_told(tmp_path: Path) -> None:
             assert demo.poll() is None
         os.killpg(demo.pid, signal.SIGINT)
         _, errors = demo.communicate(timeout=60)
-    assert demo.returncode == 1
+    assert demo.returncode == 130
     assert errors.splitlines()[-1].startswith("Interrupted.")
     assert "Traceback" not in errors
 

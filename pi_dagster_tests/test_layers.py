@@ -14,12 +14,24 @@ import pi_dagster
 
 PACKAGE = Path(pi_dagster.__file__).parent
 DAGSTER_LAYERS = ("assets", "automation", "checks", "components", "resources", "definitions", "factory")
-DOORS = ("audit_report", "cli", "dagster_ui", "demo", "diagnosis", "tag_survey")
+DOORS = (
+    "audit_report",
+    "backfill",
+    "chosen_partitions",
+    "cli",
+    "dagster_record",
+    "dagster_ui",
+    "demo",
+    "diagnosis",
+    "runs_here",
+    "tag_survey",
+)
 
 FORBIDDEN = {
     "piwebapi": ("dagster", "deltalake", "pyspark", "pi_dagster.lake", "pi_dagster.ingest", "pi_dagster.simulator"),
     "lake": ("dagster", "pi_dagster.piwebapi", "pi_dagster.ingest", "pi_dagster.site", "pi_dagster.simulator"),
     "ingest": ("dagster", "pyspark", "pi_dagster.spark", "pi_dagster.simulator"),
+    "notifications": ("dagster", "pi_dagster.simulator"),
     "spark": ("dagster", "pi_dagster.simulator"),
     "site": ("dagster", "pi_dagster.piwebapi", "pi_dagster.lake", "pi_dagster.ingest"),
     "webid.py": ("dagster", "pi_dagster"),
@@ -66,7 +78,7 @@ def test_loading_the_definitions_loads_nothing_that_only_some_need() -> None:
         "import sys, pi_dagster.definitions; "
         "print(*sorted({name.partition('.')[0] for name in sys.modules} "
         "& {'pyspark', 'pandas', 'fastapi', 'starlette', 'uvicorn', 'delta', 'databricks', 'dagster_databricks', "
-        "'jsonpath_ng', 'gssapi', 'spnego'})); "
+        "'jsonpath_ng', 'gssapi', 'spnego', 'apprise'})); "
         "print(*[name for name in sys.modules if name.startswith('pi_dagster.simulator')])"
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -11,6 +11,7 @@ import dagster as dg
 
 from pi_dagster.assets.metadata import Metadata
 from pi_dagster.assets.metadata_tables import failed_tags_table
+from pi_dagster.automation.run_failures import FAILED_PARTITIONS
 from pi_dagster.ingest.errors import FramesFailedError, IngestError, NoTagsError, TagsFailedError
 from pi_dagster.ingest.report import FailedTag
 from pi_dagster.lake.errors import LakeError, WindowConflictError
@@ -82,9 +83,7 @@ def partitions_failure(failed: Sequence[FailedPartition], *, not_tried: Sequence
     total = loaded + len(failed) + len(not_tried)
     reasons = " ".join(f"{partition.key}: {partition.error}" for partition in failed)
     left_out = f" Not tried after that: {len(not_tried)} ({not_tried[0]} to {not_tried[-1]})." if not_tried else ""
-    metadata: Metadata = {
-        "pi/failed_partitions": dg.MetadataValue.text(", ".join(partition.key for partition in failed))
-    }
+    metadata: Metadata = {FAILED_PARTITIONS: dg.MetadataValue.text(", ".join(partition.key for partition in failed))}
     for partition in failed:
         if partition.failed_tags:
             metadata[f"pi/failed_tags/{partition.key}"] = failed_tags_table(partition.failed_tags)

@@ -79,7 +79,9 @@ def plan_reload(
     under_way = known & partitions_under_way(instance, timeseries, groups, job_name)
     failed = known & _failed(instance, load, groups)
     free = known - under_way - failed
-    blocks = sorted(_blocks(free, groups, longest=site.max_partitions_per_run), key=lambda block: block.last_day)[::-1]
+    blocks = sorted(
+        partition_blocks(free, groups, longest=site.max_partitions_per_run), key=lambda block: block.last_day
+    )[::-1]
     chosen = blocks[:at_most]
     asked = frozenset(partition for block in chosen for partition in block.partitions(groups))
     return Reload(
@@ -106,7 +108,7 @@ def partitions_of_run(run: dg.DagsterRun, groups: Sequence[str]) -> frozenset[Pa
     (first_day, first_group), (last_day, last_group) = split_partition_key(first), split_partition_key(last)
     if first_group not in groups or last_group not in groups:
         return frozenset()
-    return _Block(first_day, last_day, first_group, last_group).partitions(groups)
+    return PartitionBlock(first_day, last_day, first_group, last_group).partitions(groups)
 
 
 def partitions_under_way(
@@ -137,7 +139,7 @@ def partitions_under_way(
 
 
 @dataclass(frozen=True)
-class _Block:
+class PartitionBlock:
     """The partitions of one run: some days of some tag groups."""
 
     first_day: date
@@ -146,19 +148,28 @@ class _Block:
     last_group: str
 
     def partitions(self, groups: Sequence[str]) -> frozenset[Partition]:
+        """Its partitions, where the dimension `tag_group` has these keys."""
         inside = groups[groups.index(self.first_group) : groups.index(self.last_group) + 1]
         return frozenset((day, group) for day in days_between(self.first_day, self.last_day) for group in inside)
 
     def run_tags(self) -> Mapping[str, str]:
-        """Dagster takes a range of two dimensions for all days between the two with all groups between them."""
+        """Run tags that select them: a range of two dimensions is all days and all groups between its ends."""
         return {
             RANGE_START_TAG: str(partition_key(self.first_day, self.first_group)),
             RANGE_END_TAG: str(partition_key(self.last_day, self.last_group)),
         }
 
 
-def _blocks(partitions: Collection[Partition], groups: Sequence[str], *, longest: int) -> Iterator[_Block]:
-    """Neighbouring days of each group, and together the neighbouring groups that want the same days."""
+def partition_blocks(
+    partitions: Collection[Partition], groups: Sequence[str], *, longest: int
+) -> Iterator[PartitionBlock]:
+    """Neighbouring days of each group, and together the neighbouring groups that want the same days.
+
+    Args:
+        partitions: those to load.
+        groups: all partition keys of the dimension `tag_group`, in the site's order.
+        longest: how many partitions a block may have.
+    """
     by_days: dict[tuple[date, date], list[str]] = {}
     for group in groups:
         for days in stretches({day for day, of_group in partitions if of_group == group}, longest=longest):
@@ -168,10 +179,10 @@ def _blocks(partitions: Collection[Partition], groups: Sequence[str], *, longest
         members: list[str] = []
         for group in wanting:
             if members and (len(members) == room or groups.index(group) > groups.index(members[-1]) + 1):
-                yield _Block(first, last, members[0], members[-1])
+                yield PartitionBlock(first, last, members[0], members[-1])
                 members = []
             members.append(group)
-        yield _Block(first, last, members[0], members[-1])
+        yield PartitionBlock(first, last, members[0], members[-1])
 
 
 def _failed(instance: dg.DagsterInstance, load: Mapping[str, str], groups: Sequence[str]) -> frozenset[Partition]:

@@ -41,8 +41,8 @@ def build_points_schedule(site: Site, *, name: str, job_name: str) -> dg.Schedul
     )
 
 
-def _list_began(listed: dg.EventLogEntry) -> float:
-    """When the server was asked for the tags, in seconds since 1970; the materialization tells when that was done."""
+def list_began(listed: dg.EventLogEntry) -> float:
+    """When the server was asked for the list of tags that this materialization is of, in seconds since 1970."""
     took = listed.asset_materialization.metadata.get("load/seconds") if listed.asset_materialization else None
     return listed.timestamp - (float(str(took.value)) if took is not None else 0.0)
 
@@ -131,7 +131,7 @@ def build_timeseries_schedule(
                 turn = int(now.timestamp() // _RETRY_PAUSE.total_seconds()) % max(1, len(work.failed))
                 day = work.next_day or work.failed[turn]
                 day_end = datetime.combine(day.day, time(), timezone.utc) + timedelta(days=1)
-                if _list_began(listed) < day_end.timestamp():
+                if list_began(listed) < day_end.timestamp():
                     # A tag that was made during that day is in no older list, and the day is read only once.
                     request("tags", [points.key], [{}])
                 elif work.next_day is not None:

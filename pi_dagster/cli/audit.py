@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import timedelta
 from typing import Annotated
 
 import typer
 
-from pi_dagster.cli.options import JsonOption, SiteOption, chosen_site
+from pi_dagster.cli.options import FirstDayOption, GroupsOption, JsonOption, LastDayOption, SiteOption, chosen_site
 from pi_dagster.cli.telling import OTHER_TROUBLE, USERS_MISTAKE, complain, errors_told_plainly, print_json
 
 
 def audit(
     site: SiteOption = None,
-    first: Annotated[
-        datetime | None,
-        typer.Option("--from", formats=["%Y-%m-%d"], metavar="DATE", help="First day (UTC). Default: that of --to."),
-    ] = None,
-    last: Annotated[
-        datetime | None,
-        typer.Option(
-            "--to", formats=["%Y-%m-%d"], metavar="DATE", help="Last day (UTC), included. Default: yesterday."
-        ),
-    ] = None,
-    groups: Annotated[
-        list[str] | None, typer.Option("--group", metavar="NAME", help="Only this tag group or shard; may be repeated.")
-    ] = None,
+    first: FirstDayOption = None,
+    last: LastDayOption = None,
+    groups: GroupsOption = None,
     tag_patterns: Annotated[
         list[str] | None,
         typer.Option("--tag", metavar="PATTERN", help="Only tags of such names, with * and ?; may be repeated."),
@@ -46,13 +36,11 @@ def audit(
     with errors_told_plainly():
         loaded = chosen_site(site)
         from pi_dagster.audit_report import (
-            AuditRangeError,
             AuditTotals,
-            days_to_audit,
-            groups_to_audit,
             tags_to_audit,
             with_progress,
         )
+        from pi_dagster.chosen_partitions import ChoiceError, chosen_days, chosen_groups
         from pi_dagster.diagnosis import open_for_a_person
         from pi_dagster.ingest.audit import audit as compare
         from pi_dagster.ingest.audit import left_partitions
@@ -62,9 +50,16 @@ def audit(
         with open_for_a_person(loaded.server) as source:
             today = source.server_time().date()
         try:
-            days = days_to_audit(loaded, first and first.date(), last and last.date(), today=today)
-            names = groups_to_audit(loaded, groups or ())
-        except AuditRangeError as error:
+            days = chosen_days(
+                loaded,
+                first and first.date(),
+                last and last.date(),
+                usual=today - timedelta(days=1),
+                newest=today - timedelta(days=1),
+                why_none_newer="is not over yet on the server, and is still being loaded",
+            )
+            names = chosen_groups(loaded, groups or ())
+        except ChoiceError as error:
             complain(f"Error: {error}.")
             raise typer.Exit(USERS_MISTAKE) from None
         lake = Lake(loaded.lake.uri, loaded.lake.resolve_storage_options())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 _HIDDEN = "not shown to this login"
 
 
-def check(site: SiteOption = None, as_json: JsonOption = False) -> None:
+def check(
+    site: SiteOption = None,
+    notify: Annotated[
+        bool, typer.Option("--notify", help="Send a trial message to each address of the site's `notifications`.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
     """Check the PI server and the lake of a site.
 
     Says what is there and what is wrong: who this login is there, what it may read, the server's limits and clock,
@@ -28,13 +34,31 @@ def check(site: SiteOption = None, as_json: JsonOption = False) -> None:
     Examples:
       pi-dagster check --site plant1/defs.yaml
       pi-dagster check --json | jq .problems
+      pi-dagster check --notify
     """
     with errors_told_plainly():
-        exit_code, facts = told_of_check(chosen_site(site), quiet=as_json)
+        loaded = chosen_site(site)
+        exit_code, facts = told_of_check(loaded, quiet=as_json)
+        if notify:
+            exit_code = max(exit_code, _send_trials(loaded))
     if as_json:
         print_json(facts)
     if exit_code:
         raise typer.Exit(exit_code)
+
+
+def _send_trials(site: Site) -> int:
+    """Send a trial message to each address; returns the exit code."""
+    from pi_dagster.notifications.delivery import trouble_of_sending
+    from pi_dagster.notifications.message import trial_message
+
+    if site.notifications is None:
+        complain("Error: nobody can be sent a trial message: the site has no `notifications` (docs/notifications.md).")
+        return USERS_MISTAKE
+    troubles = [trouble_of_sending(trial_message(site), variable) for variable in site.notifications.targets_env]
+    for variable, trouble in zip(site.notifications.targets_env, troubles, strict=True):
+        complain(f"Note: {variable} was sent a trial message." if trouble is None else f"Error: {trouble}")
+    return OTHER_TROUBLE if any(troubles) else 0
 
 
 def told_of_check(site: Site, *, quiet: bool) -> tuple[int, Mapping[str, Any]]:
@@ -86,11 +110,14 @@ def _facts_of(diagnosis: Diagnosis, site: Site) -> dict[str, str]:
     if server.tags_read:
         facts["Values it may read"] = f"yes: {server.events_read:,} events of {server.tags_read} tags in the last hour"
     facts["Lake"] = f"{lake.uri} ({'writable' if lake.is_writable else 'not writable'})"
-    if lake.table_versions:
-        facts["Tables"] = ", ".join(
-            f"{name} {'not there yet' if version is None else f'at version {version}'}"
-            for name, version in lake.table_versions.items()
+    there = {name: version for name, version in lake.table_versions.items() if version is not None}
+    if there:
+        missing = [name for name in lake.table_versions if name not in there]
+        facts["Tables"] = ", ".join(f"{name} at version {version}" for name, version in there.items()) + (
+            f"; not there yet: {', '.join(missing)}" if missing else ""
         )
+    elif lake.table_versions:
+        facts["Tables"] = "none yet; the first loads make them"
     return facts
 
 

@@ -8,7 +8,14 @@ from typing import Annotated
 import typer
 
 from pi_dagster.cli.options import JsonOption
-from pi_dagster.cli.telling import OTHER_TROUBLE, USERS_MISTAKE, complain, errors_told_plainly, require_simulator
+from pi_dagster.cli.telling import (
+    INTERRUPTED,
+    OTHER_TROUBLE,
+    USERS_MISTAKE,
+    complain,
+    errors_told_plainly,
+    require_simulator,
+)
 
 
 def demo(
@@ -47,8 +54,9 @@ def demo(
     require_simulator()
     with errors_told_plainly():
         from pi_dagster.dagster_ui import DagsterUIError
-        from pi_dagster.demo import DemoError, run_demo
+        from pi_dagster.demo import run_demo
         from pi_dagster.lake import LakeNotWritableError
+        from pi_dagster.runs_here import RunFailedError, RunInterruptedError
         from pi_dagster.simulator.files import UnreadableFolderError
 
         try:
@@ -59,6 +67,9 @@ def demo(
         except LakeNotWritableError as error:
             complain(f"Error: {error.reason} Choose another folder with --lake.")
             raise typer.Exit(USERS_MISTAKE) from None
-        except (DemoError, DagsterUIError) as error:
+        except RunInterruptedError:
+            complain("Interrupted. The partitions that were loaded until then stay.")
+            raise typer.Exit(INTERRUPTED) from None
+        except (RunFailedError, DagsterUIError) as error:
             complain(f"Error: {error}")
             raise typer.Exit(OTHER_TROUBLE) from None

@@ -23,7 +23,12 @@ def init(
     ] = Path(),
     url: Annotated[str | None, typer.Option(metavar="URL", help="Base URL of PI Web API, ends in /piwebapi.")] = None,
     login: Annotated[
-        str | None, typer.Option(metavar="KIND", help=f"How to log in: {LOGIN_KINDS}. Default: basic.")
+        str | None,
+        typer.Option(
+            metavar="KIND",
+            autocompletion=lambda: LOGIN_KINDS.split(", "),
+            help=f"How to log in: {LOGIN_KINDS}. Default: basic.",
+        ),
     ] = None,
     username: Annotated[str | None, typer.Option(metavar="NAME", help="Account of a basic or NTLM login.")] = None,
     principal: Annotated[
@@ -123,16 +128,17 @@ def init(
     if as_json:
         print_json({"folder": str(folder.resolve()), "written": written, "kept": kept, "check": checked})
     else:
-        _print_next_steps(folder, is_checked=checked is not None and exit_code == 0)
+        _print_next_steps(folder, is_checked=checked is not None, is_well=exit_code == 0)
     if exit_code:
         raise typer.Exit(exit_code)
 
 
-def _print_next_steps(folder: Path, *, is_checked: bool) -> None:
+def _print_next_steps(folder: Path, *, is_checked: bool, is_well: bool) -> None:
+    after = f"   # once {SITE_FILE}, or the secret in {SECRETS_FILE}, is put right" if not is_well else ""
     steps = [
         *([f"cd {folder}"] if folder.resolve() != Path.cwd() else []),
-        *([] if is_checked else ["pi-dagster check"]),
+        *([] if is_checked and is_well else [f"pi-dagster check{after}"]),
         "dagster dev",
-        "pi-dagster backfill --wait   # in a second terminal: loads the list of tags and yesterday",
+        "pi-dagster backfill   # in a second terminal: loads the list of tags, and yesterday",
     ]
     print("Next:", *steps, sep="\n  ")

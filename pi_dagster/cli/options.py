@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,6 +22,17 @@ SiteOption = Annotated[
         metavar="FILE",
         help=f"The site file, a defs.yaml. Default: what ${SITE_VARIABLE} names, else the simulated plant's.",
     ),
+]
+FirstDayOption = Annotated[
+    datetime | None,
+    typer.Option("--from", formats=["%Y-%m-%d"], metavar="DATE", help="First day (UTC). Default: that of --to."),
+]
+LastDayOption = Annotated[
+    datetime | None,
+    typer.Option("--to", formats=["%Y-%m-%d"], metavar="DATE", help="Last day (UTC), included. Default: yesterday."),
+]
+GroupsOption = Annotated[
+    list[str] | None, typer.Option("--group", metavar="NAME", help="Only this tag group or shard; may be repeated.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the facts as one JSON document.")]
 

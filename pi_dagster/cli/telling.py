@@ -1,7 +1,7 @@
 """How a command tells: facts to stdout so that they can be piped, paragraphs to stderr, and the exit code.
 
-Exit codes: 0 when all is well, 2 for what the user can put in order (a setting, a login, a right, a wrong option), 1
-for anything else. An expected error is one paragraph on stderr; a stack trace is always a defect of ours.
+An expected error is one paragraph on stderr; a stack trace is always a defect of ours. How commands end is in
+`EXIT_CODES`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
+import textwrap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -18,8 +19,19 @@ import typer
 
 from pi_dagster.server_text import printable
 
-USERS_MISTAKE = 2
 OTHER_TROUBLE = 1
+USERS_MISTAKE = 2
+INTERRUPTED = 130
+
+EXIT_CODES = {
+    0: "All is well; `audit`: the table equals the archive; `backfill`: every partition is loaded.",
+    OTHER_TROUBLE: "Trouble that may pass by itself, such as a server that does not answer in time; `audit`: the table "
+    "differs; `backfill`: some partition is not loaded.",
+    USERS_MISTAKE: "Something to be put in order: a setting, a login, a right, a wrong option.",
+    INTERRUPTED: "Interrupted by Ctrl-C, or by SIGTERM where it loads.",
+}
+"""What each exit code means, the same in all commands. `simulate`, which only ends so, ends with 0 when interrupted."""
+
 
 _SIMULATOR_PACKAGES = ("starlette", "uvicorn", "jsonpath_ng", "dateutil")
 _LONGEST_FACT = 4000
@@ -38,9 +50,17 @@ def errors_told_plainly() -> Iterator[None]:
         except (SiteFileError, *EXPECTED_ERRORS) as error:
             complain(f"Error: {error}")
             raise typer.Exit(USERS_MISTAKE if is_users_mistake(error) else OTHER_TROUBLE) from None
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         complain("Interrupted.")
-        raise typer.Exit(OTHER_TROUBLE) from None
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def exit_codes_told() -> str:
+    """The exit codes for the command line's own help."""
+    return "\b\nExit codes:\n" + "\n".join(
+        textwrap.fill(meaning, 74, initial_indent=f"  {code:>3}  ", subsequent_indent=" " * 7)
+        for code, meaning in EXIT_CODES.items()
+    )
 
 
 def require_simulator() -> None:

@@ -22,6 +22,7 @@ from pi_dagster.site.logins import (
     NtlmLogin,
     OidcLogin,
 )
+from pi_dagster.site.notifications import NotificationSettings
 from pi_dagster.site.secrets import SecretMissingError, VariableName, secret_from_environment
 from pi_dagster.site.server import NO_PROXY, ServerSettings, is_loopback
 from pi_dagster.site.site import Site
@@ -47,6 +48,7 @@ __all__ = [
     "LakeSettings",
     "Login",
     "NewCluster",
+    "NotificationSettings",
     "NtlmLogin",
     "OidcLogin",
     "ScheduleSettings",

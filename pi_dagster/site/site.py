@@ -16,6 +16,7 @@ from pi_dagster.site.checks import CheckSettings
 from pi_dagster.site.databricks import DatabricksSettings, ExistingCluster, NewCluster
 from pi_dagster.site.engines import SparkSettings
 from pi_dagster.site.lake import LakeSettings
+from pi_dagster.site.notifications import NotificationSettings
 from pi_dagster.site.server import ServerSettings
 from pi_dagster.site.tag_groups import NAME_PATTERN, TagGroup
 
@@ -115,6 +116,9 @@ class Site(SettingsModel):
     databricks: DatabricksSettings | None = Field(default=None, description="For the engine `databricks`.")
     schedules: ScheduleSettings = Field(default_factory=ScheduleSettings)
     checks: CheckSettings = Field(default_factory=CheckSettings, description="From when on a check is red.")
+    notifications: NotificationSettings | None = Field(
+        default=None, description="Who is told of failed runs and red checks; `null` is nobody."
+    )
     reports_url: str | None = Field(
         default=None,
         description=(

@@ -1,0 +1,166 @@
+"""`pi-dagster backfill`: days of pi_timeseries loaded, by Dagster where it is running, otherwise in this process."""
+
+from __future__ import annotations
+
+import signal
+import time
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pi_dagster.cli.options import FirstDayOption, GroupsOption, JsonOption, LastDayOption, SiteOption, chosen_site
+from pi_dagster.cli.progress import ProgressLine
+from pi_dagster.cli.telling import INTERRUPTED, OTHER_TROUBLE, USERS_MISTAKE, complain, errors_told_plainly, print_json
+
+if TYPE_CHECKING:
+    from pi_dagster.backfill import Backfill, BackfillResult
+    from pi_dagster.dagster_record import DagsterRecord
+    from pi_dagster.site import Site
+
+_MOST_REASONS = 3
+
+
+def backfill(
+    site: SiteOption = None,
+    first: FirstDayOption = None,
+    last: LastDayOption = None,
+    groups: GroupsOption = None,
+    missing: Annotated[
+        bool,
+        typer.Option("--missing", help="Only partitions that are not loaded to their end, as those that failed."),
+    ] = False,
+    here: Annotated[bool, typer.Option("--here", help="Load in this process even where Dagster is running.")] = False,
+    wait: Annotated[bool, typer.Option(help="Wait for a backfill that Dagster does.")] = True,
+    as_json: JsonOption = False,
+) -> None:
+    """Load days of pi_timeseries, each tag group of a day in one commit.
+
+    Where Dagster is running (`dagster dev` in this folder, or with the same DAGSTER_HOME), it does the work: this
+    launches a backfill as the UI would and waits for it; Ctrl-C ends only the waiting. Otherwise the work is done in
+    this process and recorded where Dagster will find it; Ctrl-C keeps what is loaded. The list of tags is read first
+    where it is older than the days. Ends with 0 when all partitions are loaded and with 1 when not; then, and after
+    Ctrl-C, the same command with --missing loads what is left.
+
+    \b
+    Examples:
+      pi-dagster backfill
+      pi-dagster backfill --from 2026-10-01 --to 2026-10-31 --group boilers
+      pi-dagster backfill --from 2026-10-01 --missing --json
+    """
+    with errors_told_plainly():
+        loaded = chosen_site(site)
+        from pi_dagster.backfill import Backfill, BackfillResult
+        from pi_dagster.chosen_partitions import ChoiceError, chosen_days, chosen_groups
+        from pi_dagster.dagster_record import DagsterRecordError, open_record
+
+        today = datetime.now(timezone.utc).date()
+        try:
+            days = chosen_days(
+                loaded,
+                first and first.date(),
+                last and last.date(),
+                usual=max(loaded.start_date, today - timedelta(days=1)),
+                newest=today,
+                why_none_newer="is in the future",
+            )
+            names = chosen_groups(loaded, groups or ())
+        except ChoiceError as error:
+            complain(f"Error: {error}.")
+            raise typer.Exit(USERS_MISTAKE) from None
+        _try_server_and_lake(loaded)
+        try:
+            with open_record() as record:
+                work = Backfill(loaded, record)
+                partitions = [(day, name) for day in days for name in names]
+                result = BackfillResult(work.not_loaded(partitions) if missing else partitions)
+                exit_code = _load(work, result, record, here=here, wait=wait)
+        except DagsterRecordError as error:
+            complain(f"Error: {error}")
+            raise typer.Exit(USERS_MISTAKE) from None
+    if as_json:
+        print_json(result.as_json())
+    if exit_code:
+        raise typer.Exit(exit_code)
+
+
+def _try_server_and_lake(site: Site) -> None:
+    """Refuse at once what every run would be refused: a wrong password, a lake that cannot be written."""
+    from pi_dagster.diagnosis import open_for_a_person
+    from pi_dagster.lake import Lake
+
+    with open_for_a_person(site.server) as source:
+        source.server_time()
+    Lake(site.lake.uri, site.lake.resolve_storage_options()).check_writable()
+
+
+def _load(work: Backfill, result: BackfillResult, record: DagsterRecord, *, here: bool, wait: bool) -> int:
+    """Have the partitions loaded and tell of it; returns the exit code."""
+    from pi_dagster.runs_here import RunFailedError, RunInterruptedError
+
+    total = len(result.partitions)
+    if not total:
+        complain("Nothing to load: all of these partitions are loaded to their end.")
+        return 0
+    progress, began = ProgressLine(), time.monotonic()
+    in_dagster = record.has_running_daemon() and not here
+    # Whoever stops a service sends this instead of Ctrl-C.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        if in_dagster:
+            work.launch(result)
+            complain(f"Dagster is running: {_partitions(total)} launched as its backfill {result.backfill_id}.")
+            if not wait:
+                return 0
+            for _ in work.follow(result):
+                progress.tell(_so_far(result))
+        else:
+            complain(f"Loading {_partitions(total)} in this process.")
+            if not record.is_kept:
+                complain(
+                    "Note: Dagster will not know of it, as DAGSTER_HOME is not set and this folder has no "
+                    "dagster.yaml; start it in the folder where `dagster dev` is started."
+                )
+            work.load_here(result, lambda: progress.tell(_so_far(result)))
+    except (KeyboardInterrupt, RunInterruptedError):
+        progress.end()
+        complain(f"Interrupted. {_so_far(result)}. {_how_to_go_on(result, in_dagster=in_dagster)}")
+        return INTERRUPTED
+    except RunFailedError as error:
+        result.reasons.append(str(error))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    progress.end()
+    complain(f"{_so_far(result)}, in {time.monotonic() - began:.1f} s.")
+    if not result.all_loaded:
+        complain(_trouble(result))
+        return OTHER_TROUBLE
+    return 0
+
+
+def _partitions(number: int) -> str:
+    return f"{number:,} partition{'' if number == 1 else 's'}"
+
+
+def _so_far(result: BackfillResult) -> str:
+    failed = f", {len(result.failed):,} failed" if result.failed else ""
+    return f"{len(result.loaded):,} of {_partitions(len(result.partitions))} loaded{failed}, {result.rows:,} rows"
+
+
+def _how_to_go_on(result: BackfillResult, *, in_dagster: bool) -> str:
+    if in_dagster:
+        return (
+            f"Dagster goes on with its backfill {result.backfill_id}: Runs, Backfills in its UI show it, and cancel it "
+            "there."
+        )
+    return "They stay; the same command with --missing loads the others."
+
+
+def _trouble(result: BackfillResult) -> str:
+    reasons = list(dict.fromkeys(result.reasons))
+    told = " ".join(reasons[:_MOST_REASONS]) or "No run told why; see Runs in Dagster's UI."
+    more = (
+        f" And {len(reasons) - _MOST_REASONS:,} more reasons; --json has all." if len(reasons) > _MOST_REASONS else ""
+    )
+    not_tried = f" {_partitions(len(result.not_tried))} not tried." if result.not_tried else ""
+    return f"Error: {told}{more}{not_tried} When that is put right, the same command with --missing loads what is left."

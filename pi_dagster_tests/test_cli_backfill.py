@@ -1,0 +1,195 @@
+"""`pi-dagster backfill`: what it loads, by whom, what it says in a log, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._core.instance.ref import InstanceRef
+from dagster._daemon.types import DaemonHeartbeat
+from typer.testing import CliRunner, Result
+
+from pi_dagster.cli import app
+from pi_dagster.simulator import Fault, FaultKind
+from pi_dagster.webid import point_webid
+from pi_dagster_tests.small_plant import DAYS, GROUPS, KEYS, ROWS_PER_PARTITION, TODAY, SmallPlant, small_plant
+
+COMMAND = [sys.executable, "-c", "from pi_dagster.cli import main; main()"]
+ALL_DAYS = ("--from", DAYS[0])
+TIMESERIES = dg.AssetKey("pi_timeseries")
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    home = tmp_path / "dagster_home"
+    home.mkdir()
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    return home
+
+
+@pytest.fixture
+def plant(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SmallPlant]:
+    with small_plant(tmp_path) as plant:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("PI_DAGSTER_SITE", str(plant.site_file))
+        yield plant
+
+
+def backfill(*options: object) -> Result:
+    return CliRunner().invoke(app, ["backfill", *map(str, options)])
+
+
+def facts(*options: object) -> dict[str, object]:
+    return dict(json.loads(backfill(*options, "--json").stdout))
+
+
+def materialized(home: Path) -> set[str]:
+    with dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home))) as instance:
+        return set(instance.get_materialized_partitions(TIMESERIES))
+
+
+def test_it_loads_the_days_and_groups_and_dagster_knows_of_it(plant: SmallPlant, home: Path) -> None:
+    result = backfill(*ALL_DAYS, "--group", "pumps", "--group", "tanks")
+    assert result.exit_code == 0, result.output
+    assert plant.rows() == plant.expected_rows(DAYS, ["pumps", "tanks"])
+    assert materialized(home) == {key for key in KEYS if not key.endswith("boilers")}
+    assert f"6 of 6 partitions loaded, {6 * ROWS_PER_PARTITION} rows" in result.stderr
+
+
+def test_without_a_choice_it_is_yesterday(plant: SmallPlant, home: Path) -> None:
+    assert backfill().exit_code == 0
+    assert materialized(home) == {f"{DAYS[2]}|{group}" for group in GROUPS}
+
+
+def test_a_partition_that_fails_leaves_the_others_loaded_and_missing_brings_it_in(plant: SmallPlant) -> None:
+    plant.forbid_tag("PMP01.SPEED")
+    result = backfill(*ALL_DAYS, "--json")
+    told = json.loads(result.stdout)
+    assert result.exit_code == 1
+    assert (told["partitions"], told["loaded"], told["not_tried"]) == (9, 6, [])
+    assert told["failed"] == sorted(key for key in KEYS if key.endswith("pumps"))
+    assert "PMP01.SPEED" in result.stderr
+    assert "the same command with --missing loads what is left" in result.stderr
+    plant.running.faults.clear()
+    assert facts(*ALL_DAYS, "--missing")["partitions"] == 3
+    assert plant.rows() == plant.expected_rows(DAYS)
+    again = backfill(*ALL_DAYS, "--missing")
+    assert (again.exit_code, again.stderr.splitlines()[-1][:16]) == (0, "Nothing to load:")
+
+
+def test_a_server_that_goes_away_ends_it_after_one_run(plant: SmallPlant) -> None:
+    assert backfill("--group", "tanks").exit_code == 0
+    plant.running.faults.add(Fault(kind=FaultKind.STATUS, status=503, route="*recorded"))
+    told = facts(*ALL_DAYS, "--group", "boilers")
+    # The site takes two partitions a run; the second of the first run is not tried, nor is the second run.
+    assert len(list(told["failed"])) == 1  # type: ignore[call-overload]
+    assert len(list(told["not_tried"])) == 2  # type: ignore[call-overload]
+
+
+def test_what_every_run_would_be_refused_is_told_before_any(plant: SmallPlant, tmp_path: Path) -> None:
+    plant.lake.write_text("a file where the folder should be")
+    result = backfill()
+    assert result.exit_code == 2
+    assert "cannot be written" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--to", f"{TODAY + timedelta(days=1):%Y-%m-%d}"], "is in the future"),
+        (["--from", DAYS[1], "--to", DAYS[0]], f"--from {DAYS[1]} is after --to {DAYS[0]}"),
+        (["--from", "2001-01-01"], "is before the site's `start_date`"),
+        (["--group", "boiler"], "the site has no tag group 'boiler' (it has: boilers, pumps, tanks)"),
+    ],
+)
+def test_a_choice_that_cannot_be_is_the_users_mistake(plant: SmallPlant, options: list[str], said: str) -> None:
+    result = backfill(*options)
+    assert result.exit_code == 2
+    assert said in result.stderr
+
+
+@pytest.mark.parametrize("named", ["nowhere", "/nowhere/at/all"])
+def test_a_dagster_home_that_is_not_there(plant: SmallPlant, monkeypatch: pytest.MonkeyPatch, named: str) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", named)
+    result = backfill()
+    assert result.exit_code == 2
+    assert f"Error: DAGSTER_HOME is {named}, which must be the absolute path of a folder" in result.stderr
+
+
+def test_settings_of_dagster_that_are_wrong(plant: SmallPlant, home: Path) -> None:
+    (home / "dagster.yaml").write_text("storage: {mongodb: {}}\n")
+    result = backfill()
+    assert result.exit_code == 2
+    assert f"Error: Dagster's record cannot be opened by {home / 'dagster.yaml'}: " in result.stderr
+
+
+def test_without_a_place_for_dagsters_record_that_is_said(plant: SmallPlant, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DAGSTER_HOME")
+    result = backfill("--group", "tanks")
+    assert result.exit_code == 0
+    assert "Note: Dagster will not know of it" in result.stderr
+
+
+def test_ctrl_c_keeps_what_is_loaded_and_missing_loads_the_rest(plant: SmallPlant, home: Path) -> None:
+    tank = plant.base.point_by_name("TNK01.LEVEL")
+    assert tank is not None
+    archive = plant.running.archive
+    web_id = point_webid(archive.server_id, tank.id, archive.server_name, tank.name).identity
+    plant.running.faults.add(Fault(kind=FaultKind.SLOW, seconds=600.0, route="*recorded", web_id=web_id))
+    with subprocess.Popen(
+        [*COMMAND, "backfill", *ALL_DAYS, "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as command:
+        while len(materialized(home)) < 4:
+            assert command.poll() is None
+        command.send_signal(signal.SIGINT)
+        output, errors = command.communicate(timeout=60)
+    assert command.returncode == 130, errors
+    assert "Traceback" not in errors
+    loaded = json.loads(output)["loaded"]
+    assert loaded == 4
+    assert f"Interrupted. {loaded} of 9 partitions loaded" in errors
+    plant.running.faults.clear()
+    assert facts(*ALL_DAYS, "--missing")["loaded"] == 9 - loaded
+    assert plant.rows() == plant.expected_rows(DAYS)
+
+
+def test_a_log_gets_no_control_characters(plant: SmallPlant) -> None:
+    done = subprocess.run([*COMMAND, "backfill", *ALL_DAYS], capture_output=True, check=True)
+    assert not re.search(rb"[\r\x1b]", done.stdout + done.stderr)
+
+
+def test_the_list_of_tags_is_read_again_where_it_is_older_than_the_days(plant: SmallPlant, home: Path) -> None:
+    def lists() -> int:
+        with dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home))) as instance:
+            return len(instance.fetch_materializations(dg.AssetKey("pi_points"), limit=10).records)
+
+    backfill("--group", "tanks")
+    backfill("--group", "tanks")
+    assert lists() == 1
+    with dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home))) as instance:
+        instance.report_runless_asset_event(dg.AssetMaterialization("pi_points", metadata={"load/seconds": 100_000.0}))
+    backfill("--group", "tanks")
+    assert lists() == 3
+
+
+def _sign_of_life(timestamp: float) -> DaemonHeartbeat:
+    return DaemonHeartbeat(timestamp=timestamp, daemon_type="BACKFILL", daemon_id="of a test", errors=[])
+
+
+def test_where_dagster_runs_a_backfill_of_its_is_launched(plant: SmallPlant, home: Path) -> None:
+    with dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home))) as instance:
+        instance.add_daemon_heartbeat(_sign_of_life(datetime.now(timezone.utc).timestamp()))
+        told = facts(*ALL_DAYS, "--group", "tanks", "--no-wait")
+        (launched,) = instance.get_backfills()
+        assert launched.backfill_id == told["backfill_id"]
+        assert [key.to_user_string() for key in launched.asset_selection or ()] == ["pi_points", "pi_timeseries"]
+    assert materialized(home) == set()
+    assert facts(*ALL_DAYS, "--group", "tanks", "--here")["loaded"] == 3
