@@ -17,8 +17,13 @@ def printable(text: str, most: int = 500) -> str:
         text: anything.
         most: characters that are kept.
     """
-    line = " ".join("".join(letter if letter.isprintable() else " " for letter in text[: 4 * most]).split())
+    line = " ".join(without_orders(text[: 4 * most]).split())
     return line if len(line) <= most else f"{line[:most]}..."
+
+
+def without_orders(text: str) -> str:
+    """`text` with blanks for what a terminal would take for an order; its lines stay."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else " " for letter in text)
 
 
 def as_code_block(text: str) -> str:

@@ -29,6 +29,7 @@ from pi_dagster.piwebapi.asset_framework import find_asset_server, list_database
 from pi_dagster.piwebapi.errors import (
     BrokenAnswerError,
     LoginRefusedError,
+    PIWebAPIError,
     RequestRefusedError,
     RequestTimeoutError,
     ServerTroubleError,
@@ -332,3 +333,39 @@ def test_a_small_answer_does_not_take_gigabytes(responses: Respond) -> None:
         )
         told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert int(told.stdout) < 700, told
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        pytest.param(OK + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n{}", id="a length of 5,000 digits"),
+        pytest.param(OK + b"Content-Length: \xb2\r\n\r\n{}", id="a length of another script"),
+        pytest.param(OK + b"Content-Length: 2\r\nContent-Length: 7\r\n\r\n{}", id="two lengths"),
+        pytest.param(CHUNKS + b"-1\r\n{}\r\n0\r\n\r\n", id="a chunk of less than nothing"),
+        pytest.param(CHUNKS + b"f" * 18 + b"\r\n{}", id="a chunk of 4 zebibytes"),
+        pytest.param(CHUNKS + b"1" * 70_000, id="the size of a chunk without end"),
+        pytest.param(OK + b"X: " + b"y" * 70_000, id="a header without end"),
+        pytest.param(OK + b"X: y\r\n" * 200 + b"\r\n{}", id="200 headers"),
+        pytest.param(b"HTTP/1.1 200\x1b[2J\r\n\r\n", id="orders to a terminal for a status"),
+        pytest.param(
+            b'HTTP/1.1 401 No\r\nWWW-Authenticate: ,\x1b[2J =, \xff,"\r\nDate: never\r\n\r\n', id="orders for a login"
+        ),
+        pytest.param(b"HTTP/1.1 101 Switching\r\n\r\n", id="another protocol"),
+        pytest.param(b"", id="nothing"),
+    ],
+)
+def test_what_is_hardly_http_is_refused_in_our_words(said: bytes) -> None:
+    def say(request: BaseHTTPRequestHandler) -> None:
+        request.close_connection = True
+        with suppress(OSError):
+            request.wfile.write(said)
+
+    try:
+        told = get(Script(say), retry=replace(QUICK, budget_seconds=0)).decode()
+    except PIWebAPIError as error:
+        told = str(error)
+    assert told.isprintable()
+    assert len(told) < 1000

@@ -25,6 +25,7 @@ PIWebAPIError
 from __future__ import annotations
 
 from pi_dagster.redaction import redacted
+from pi_dagster.server_text import without_orders
 
 
 class PIWebAPIError(Exception):
@@ -35,7 +36,7 @@ class PIWebAPIError(Exception):
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(redacted(message))
+        super().__init__(redacted(without_orders(message)))
 
 
 class TransientError(PIWebAPIError):

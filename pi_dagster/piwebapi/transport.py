@@ -318,8 +318,8 @@ class Transport:
     def _read(self, response: requests.Response) -> bytes:
         """The body as it came; of a refusal only the beginning, as whatever is in it the refusal counts."""
         is_answer = response.status_code in _PLAIN_ANSWERS
-        declared = response.headers.get("Content-Length", "")
-        if is_answer and declared.isdigit() and int(declared) > self._max_body_bytes:
+        declared = response.raw.length_remaining
+        if is_answer and declared is not None and declared > self._max_body_bytes:
             raise self._too_large()
         pieces: list[bytes] = []
         size = 0
@@ -365,4 +365,4 @@ def _reason(error: BaseException) -> str:
     """The innermost cause, without the objects that `requests` prints around it."""
     while (inner := error.__cause__ or error.__context__) is not None:
         error = inner
-    return str(error) or type(error).__name__
+    return printable(str(error)) or type(error).__name__

@@ -176,7 +176,9 @@ class OidcAuthentication(Authentication, AuthBase):
             raise self._refusal(endpoint, status, body)
         grant = _read(body, _Grant, endpoint)
         if grant.token_type.lower() != "bearer":
-            raise LoginRefusedError(f"{endpoint} issued a token of the type {grant.token_type}; only Bearer is known.")
+            raise LoginRefusedError(
+                f"{endpoint} issued a token of the type {printable(grant.token_type, 40)}; only Bearer is known."
+            )
         if not _TOKEN_LETTERS.fullmatch(grant.access_token):
             raise BrokenAnswerError(f"{endpoint} issued a token that cannot be sent: it is empty or holds odd letters.")
         remember_secret(grant.access_token, is_passing=True)
@@ -259,6 +261,7 @@ class OidcAuthentication(Authentication, AuthBase):
         except msgspec.DecodeError:
             refusal = _Refusal("no reason given")
         reason = f"{refusal.error}: {refusal.error_description}" if refusal.error_description else refusal.error
+        reason = printable(reason)
         code = "invalid_client" if status == 401 else refusal.error
         remedy = _REMEDIES.get(code, "Check `server.login` with whoever runs the identity provider.")
         kind = SecretRefusedError if code == "invalid_client" else LoginRefusedError

@@ -8,6 +8,7 @@ import requests
 
 from pi_dagster.piwebapi.auth.authentication import Authentication
 from pi_dagster.piwebapi.errors import LoginRefusedError, SecretRefusedError
+from pi_dagster.server_text import printable
 
 _DESCRIPTION = re.compile(r'error_description="([^"]*)"')
 
@@ -26,12 +27,12 @@ def refused_login(url: str, login: Authentication, response: requests.Response, 
     offered = [word for word in first_words if "=" not in word]
     description = _DESCRIPTION.search(header)
     if description:
-        said = f"{said} {description[1]}"
+        said = f"{said} {printable(description[1])}"
     error = LoginRefusedError
     if offered and login.schemes and login.schemes.isdisjoint(word.lower() for word in offered):
         remedy = f"It takes no {login.name} login: set `server.login` to a kind that it takes."
     else:
         remedy = login.remedy(response)
         error = SecretRefusedError if login.sends_password else LoginRefusedError
-    kinds = ", ".join(offered) or "not said"
+    kinds = printable(", ".join(offered), 200) or "not said"
     return error(f"{url} refused the login (401: {said}). {remedy} Kinds of login that the server accepts: {kinds}.")
