@@ -40,6 +40,7 @@ NOT_RUN = {
     "README.md": 2,
     "deployment.md": 4,
     "kubernetes.md": 3,
+    "notifications.md": 2,
     "object-stores.md": 1,
     "own-project.md": 1,
     "performance.md": 1,
