@@ -74,5 +74,8 @@ def open_record() -> Iterator[DagsterRecord]:
             instance = stack.enter_context(dg.DagsterInstance.from_ref(place))
         except (dg.DagsterError, ImportError, SQLAlchemyError) as error:
             reason = redacted(str(error).strip().splitlines()[0])
-            raise DagsterRecordError(f"Dagster's record cannot be opened by {settings}: {reason}") from None
+            raise DagsterRecordError(
+                f"Dagster's record cannot be opened by {settings}: {reason} Correct that file; `dagster dev` "
+                "refuses it too."
+            ) from None
         yield DagsterRecord(instance, is_kept=True)

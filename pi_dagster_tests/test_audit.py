@@ -187,7 +187,7 @@ def test_rows_that_a_renamed_group_has_left_behind_are_found(plant: SmallPlant) 
         (["--from", DAYS[1], "--to", DAYS[0]], f"--from {DAYS[1]} is after --to {DAYS[0]}"),
         (["--from", "2001-01-01"], "is before the site's `start_date`"),
         (["--group", "boiler"], "the site has no tag group 'boiler' (it has: boilers, pumps, tanks)"),
-        (["--from", "yesterday"], "does not match the format"),
+        (["--from", "yesterday"], "write a day like 2026-11-01"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -107,6 +107,7 @@ def test_what_every_run_would_be_refused_is_told_before_any(plant: SmallPlant, t
         (["--to", f"{TODAY + timedelta(days=1):%Y-%m-%d}"], "is in the future"),
         (["--from", DAYS[1], "--to", DAYS[0]], f"--from {DAYS[1]} is after --to {DAYS[0]}"),
         (["--from", "2001-01-01"], "is before the site's `start_date`"),
+        (["--from", "yesterday"], "Invalid value for '--from': write a day like 2026-11-01"),
         (["--group", "boiler"], "the site has no tag group 'boiler' (it has: boilers, pumps, tanks)"),
     ],
 )

@@ -160,7 +160,7 @@ def test_other_files_that_are_there_stay_as_they_are(simulator: RunningSimulator
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ([], "Invalid value for --url: is missing, and there is no terminal to ask at"),
+        ([], "Invalid value for --url: is missing, and nobody can be asked"),
         (["--url", "ftp://pi/piwebapi"], "Invalid value for --url: "),
         (["--url", "https://pi.example.com/piwebapi"], "Invalid value for --username: is missing"),
         (["--url", "https://pi.example.com/piwebapi", "--login", "magic"], "there is no login kind 'magic'"),

@@ -52,8 +52,8 @@ def audit(
         try:
             days = chosen_days(
                 loaded,
-                first and first.date(),
-                last and last.date(),
+                first,
+                last,
                 usual=today - timedelta(days=1),
                 newest=today - timedelta(days=1),
                 why_none_newer="is not over yet on the server, and is still being loaded",

@@ -58,8 +58,8 @@ def backfill(
         try:
             days = chosen_days(
                 loaded,
-                first and first.date(),
-                last and last.date(),
+                first,
+                last,
                 usual=max(loaded.start_date, today - timedelta(days=1)),
                 newest=today,
                 why_none_newer="is in the future",

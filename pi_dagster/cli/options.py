@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from datetime import datetime
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,13 +23,22 @@ SiteOption = Annotated[
         help=f"The site file, a defs.yaml. Default: what ${SITE_VARIABLE} names, else the simulated plant's.",
     ),
 ]
+
+
+def _a_day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter("write a day like 2026-11-01") from None
+
+
 FirstDayOption = Annotated[
-    datetime | None,
-    typer.Option("--from", formats=["%Y-%m-%d"], metavar="DATE", help="First day (UTC). Default: that of --to."),
+    date | None,
+    typer.Option("--from", parser=_a_day, metavar="DATE", help="First day (UTC). Default: that of --to."),
 ]
 LastDayOption = Annotated[
-    datetime | None,
-    typer.Option("--to", formats=["%Y-%m-%d"], metavar="DATE", help="Last day (UTC), included. Default: yesterday."),
+    date | None,
+    typer.Option("--to", parser=_a_day, metavar="DATE", help="Last day (UTC), included. Default: yesterday."),
 ]
 GroupsOption = Annotated[
     list[str] | None, typer.Option("--group", metavar="NAME", help="Only this tag group or shard; may be repeated.")

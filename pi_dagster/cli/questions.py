@@ -48,7 +48,9 @@ class Questions:
         if given is not None or not self.may_ask:
             text = given if given is not None else default
             if text is None:
-                raise typer.BadParameter("is missing, and there is no terminal to ask at", param_hint=option)
+                raise typer.BadParameter(
+                    "is missing, and nobody can be asked: there is no terminal, or --yes was given", param_hint=option
+                )
             try:
                 return understand(text)
             except ValueError as error:

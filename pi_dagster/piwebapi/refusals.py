@@ -64,7 +64,9 @@ def error_of_status(url: str, status: int, reason: str, retry_after_seconds: flo
     """The error for an answer, or a sub-answer of a batch, that is no success."""
     if status in _TRANSIENT_STATUSES:
         return ServerTroubleError(
-            f"{url} answered {status} ({reason}).", status=status, retry_after_seconds=retry_after_seconds
+            f"{url} answered {status} ({reason}). {_trouble_of(status)}",
+            status=status,
+            retry_after_seconds=retry_after_seconds,
         )
     if _ABOVE_LIMIT in reason:
         return LimitMismatchError(
@@ -73,6 +75,16 @@ def error_of_status(url: str, status: int, reason: str, retry_after_seconds: flo
         )
     hint = " The object does not exist, or this login may not read it." if status in (403, 404) else ""
     return RequestRefusedError(f"{url} refused the request ({status}: {reason}).{hint}", status=status)
+
+
+def _trouble_of(status: int) -> str:
+    if status in (429, 503):
+        return (
+            "It has too much to do, or is being restarted: try again later, or lower `server.max_requests_in_flight`."
+        )
+    return (
+        "It, or a proxy before it, is in trouble: try again later; where it stays, its administrator has to look why."
+    )
 
 
 def error_text(body: bytes) -> str:

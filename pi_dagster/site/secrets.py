@@ -40,7 +40,8 @@ def secret_from_environment(variable: str, *, setting: str) -> str:
     if not secret:
         raise SecretMissingError(
             f"The environment variable {variable} is not set. The site's setting {setting} names it; "
-            f"set it where the run executes (a .env file beside the project is read by `dagster dev`)."
+            "set it where the run executes; `dagster dev` and pi-dagster read .env in the folder that they are "
+            "started in."
         )
     remember_secret(secret)
     return secret
