@@ -172,6 +172,14 @@ def test_today_stays_behind_while_yesterday_is_backfilled(plant: CheckedPlant) -
     assert plant.check()["pi_timeseries:today_is_up_to_date"].passed
 
 
+def test_a_check_can_be_run_by_itself(loaded: CheckedPlant) -> None:
+    """As *Execute* in its tab of the UI does."""
+    key = dg.AssetCheckKey(dg.AssetKey("pi_timeseries"), "few_bad_values")
+    job = loaded.repository.get_implicit_global_asset_job_def().get_subset(asset_check_selection={key})
+    result = job.execute_in_process(instance=loaded.instance)
+    assert [one.check_name for one in result.get_asset_check_evaluations()] == ["few_bad_values"]
+
+
 def test_an_empty_site_is_told_what_to_load_first(plant: CheckedPlant) -> None:
     found = plant.check()
     waiting = {name: str(one.description) for name, one in found.items() if not one.passed}

@@ -136,7 +136,7 @@ def test_a_group_that_is_silent_as_a_whole_is_named() -> None:
     rows = [tag_day(f"T{number}", first=HOUR, last=2 * HOUR) for number in range(150)]
     rows += [tag_day("OTHER", first=HOUR, last=12 * HOUR, group="b")]
     verdict = silence(*rows, groups=("a", "b"))
-    assert verdict.said.startswith("150 of 151 tags are silent")
+    assert verdict.said.startswith("150 tags are silent for much longer than ever before, of 151;")
     assert "All tags of a:" in verdict.said
     assert len(verdict.offenders) == 100
 

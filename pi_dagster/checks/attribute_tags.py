@@ -74,7 +74,8 @@ def judge_attribute_tags(attributes: pa.Table, tags: pa.Table, *, most: int) -> 
     counts = {kind: int(np.count_nonzero(is_so)) for kind, is_so in of_kind.items()}
     lacking = sum(counts.values())
     told = ", ".join(f"{count:,} {kind}" for kind, count in counts.items() if count)
-    said = f"{lacking:,} of {counted(attributes.num_rows, 'attribute')} lack their tag: {told}."
+    said = counted(lacking, "attribute lacks its tag", "attributes lack their tags")
+    said += f", of {attributes.num_rows:,}: {told}."
     rows = [
         {
             "attribute": row["attribute_path"],

@@ -59,10 +59,9 @@ def judge_open_frames(frames: pa.Table, *, now: datetime, limit: timedelta) -> V
     oldest = now - frames["start_time"][0].as_py() if frames.num_rows else None
     open_now = f"{counted(frames.num_rows, 'event frame is', 'event frames are')} open"
     if too_old.num_rows and oldest is not None:
-        said = f"{open_now}, {too_old.num_rows:,} of them for more than {duration(limit)}; "
-        said += f"the oldest for {duration(oldest)}."
+        said = f"{open_now}, {too_old.num_rows:,} for more than {duration(limit)}; the oldest for {duration(oldest)}."
     else:
-        said = f"{open_now}, none of them for more than {duration(limit)}." if frames.num_rows else "No frame is open."
+        said = f"{open_now}, none for more than {duration(limit)}." if frames.num_rows else "No frame is open."
     return Verdict(
         passed=not too_old.num_rows,
         said=said,

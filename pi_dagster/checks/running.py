@@ -137,10 +137,12 @@ def _figure(number: int | float | datetime) -> dg.MetadataValue:
 
 
 def _table(rows: Sequence[Row]) -> dg.MetadataValue:
-    """At most a hundred lines; what a server calls its things is shown as text of one line."""
-    return table_of_records(
-        [
-            {name: printable(cell, _CELL_LETTERS) if isinstance(cell, str) else cell for name, cell in row.items()}
-            for row in rows[:MOST_NAMED]
-        ]
-    )
+    """At most a hundred lines."""
+    return table_of_records([{name: _cell(cell) for name, cell in row.items()} for row in rows[:MOST_NAMED]])
+
+
+def _cell(cell: object) -> object:
+    """Names that a server gave are text of one line; instants are cut to seconds."""
+    if isinstance(cell, datetime):
+        return cell.replace(microsecond=0)
+    return printable(cell, _CELL_LETTERS) if isinstance(cell, str) else cell

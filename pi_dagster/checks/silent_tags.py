@@ -146,13 +146,14 @@ def judge_silence(
 
 
 def _said(judged: Mapping[str, int], silent: Mapping[str, int], days: int) -> str:
-    learned = f"habits are of {counted(days, 'day')}"
+    learned = f"habits are learned from {counted(days, 'day')}"
     total = sum(judged.values())
     if not total:
         return f"No tag has had {FEWEST_EVENTS} events yet, so that it had a habit; {learned}."
     if not silent:
-        return f"None of {counted(total, 'tag')} is silent for longer than its habit; {learned}."
-    said = f"{sum(silent.values()):,} of {counted(total, 'tag')} are silent for longer than their habit; {learned}."
+        return f"None of {counted(total, 'tag')} is silent for much longer than ever before; {learned}."
+    tags = sum(silent.values())
+    said = f"{counted(tags, 'tag is', 'tags are')} silent for much longer than ever before, of {total:,}; {learned}."
     whole = sorted(group for group, count in silent.items() if count == judged[group])
     if whole:
         said += (

@@ -30,13 +30,14 @@ class Verdict:
 
 
 def duration(span: timedelta) -> str:
-    """A span of time for a sentence: `45 s`, `12 min`, `3.5 h`, `2.0 days`."""
+    """A span of time for a sentence: `45 s`, `12 min`, `3.5 h`, `3 days`."""
     seconds = span.total_seconds()
     if seconds < 120:
         return f"{seconds:.0f} s"
     if seconds < 7200:
         return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h" if seconds < 172_800 else f"{seconds / 86_400:.1f} days"
+    number, unit = (seconds / 3600, "h") if seconds < 172_800 else (seconds / 86_400, "days")
+    return f"{round(number, 1):g} {unit}"
 
 
 def counted(number: int, one: str, many: str | None = None) -> str:
