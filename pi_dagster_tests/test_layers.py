@@ -32,6 +32,7 @@ FORBIDDEN = {
     "lake": ("dagster", "pi_dagster.piwebapi", "pi_dagster.ingest", "pi_dagster.site", "pi_dagster.simulator"),
     "ingest": ("dagster", "pyspark", "pi_dagster.spark", "pi_dagster.simulator"),
     "notifications": ("dagster", "pi_dagster.simulator"),
+    "pictures": ("dagster", "pi_dagster.piwebapi", "pi_dagster.simulator"),
     "spark": ("dagster", "pi_dagster.simulator"),
     "site": ("dagster", "pi_dagster.piwebapi", "pi_dagster.lake", "pi_dagster.ingest"),
     "webid.py": ("dagster", "pi_dagster"),

@@ -77,6 +77,12 @@ def test_digital_states_are_levels_and_system_states_are_not() -> None:
     assert found.outages[0].text == "No Data"
 
 
+def test_free_texts_are_one_level_as_their_order_means_nothing() -> None:
+    found = series([(minute, f"text {minute}") for minute in range(40)])
+    assert found.levels == ["40 texts"]
+    assert {y for line in drawn(found) for _, y in line} == {0.0}
+
+
 def test_a_spike_among_a_million_events_stays() -> None:
     count = 1_000_000
     instants = pa.array(int(MIDNIGHT.timestamp()) * 1_000_000 + np.arange(count) * 30_000).cast(

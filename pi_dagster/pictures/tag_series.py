@@ -21,6 +21,9 @@ from pi_dagster.lake import Lake, TimeseriesTable
 from pi_dagster.pictures.daily_numbers import read_points
 
 _PAUSES = 5.0
+_MOST_LEVELS = 15
+"""States that are told apart; more are free texts, whose order means nothing."""
+
 NO_EVENTS = "no events"
 BAD_VALUE = "bad value"
 _COLUMNS = [
@@ -144,6 +147,9 @@ def series_of(
         told = zip(texts, is_good, is_state, strict=True)
         levels = sorted({text for text, good, system in told if text is not None and good and not system})
         place = {text: float(position) for position, text in enumerate(levels)}
+        if len(levels) > _MOST_LEVELS:
+            place = dict.fromkeys(place, 0.0)
+            levels = [f"{len(place):,} texts"]
         values = [place.get(text or "") for text in texts]
         step = True
     drawn = [
