@@ -9,7 +9,6 @@ import dagster as dg
 
 from pi_dagster.assets.failures import (
     EXPECTED_ERRORS,
-    PARTITION_ERRORS,
     FailedPartition,
     errors_told_plainly,
     partitions_failure,
@@ -19,6 +18,7 @@ from pi_dagster.assets.metadata_tables import failed_frames_table
 from pi_dagster.automation.event_frames import changes_tag
 from pi_dagster.automation.partitions import build_day_partitions, is_range_run, run_keys
 from pi_dagster.automation.schedules import STOPPED_TAG
+from pi_dagster.ingest.errors import PARTITION_ERRORS
 from pi_dagster.ingest.event_frames import event_frame_databases, load_day
 from pi_dagster.ingest.report import FailedFrame
 from pi_dagster.lake.schemas import PI_EVENT_FRAMES

@@ -12,29 +12,15 @@ import dagster as dg
 from pi_dagster.assets.metadata import Metadata
 from pi_dagster.assets.metadata_tables import failed_tags_table
 from pi_dagster.automation.run_failures import FAILED_PARTITIONS
-from pi_dagster.ingest.errors import FramesFailedError, IngestError, NoTagsError, TagsFailedError
+from pi_dagster.ingest.errors import IngestError, TagsFailedError
 from pi_dagster.ingest.report import FailedTag
-from pi_dagster.lake.errors import LakeError, WindowConflictError
+from pi_dagster.lake.errors import LakeError
 from pi_dagster.piwebapi import errors as piwebapi
 from pi_dagster.redaction import redacted
 from pi_dagster.site import SecretMissingError
 
 EXPECTED_ERRORS = (piwebapi.PIWebAPIError, IngestError, LakeError, SecretMissingError)
 """Errors whose message tells the user what to do; everything else is a defect and keeps its stack trace."""
-
-PARTITION_ERRORS = (
-    TagsFailedError,
-    FramesFailedError,
-    NoTagsError,
-    WindowConflictError,
-    piwebapi.BrokenAnswerError,
-    piwebapi.RequestRefusedError,
-    piwebapi.AnswerTooLargeError,
-    piwebapi.StreamMissingError,
-    piwebapi.TooManyEqualTimesError,
-)
-"""Errors of one partition that say nothing about the next one. After any other, such as a server that does not
-answer or a lake that cannot be written, the next partition would fail in the same way and is not tried."""
 
 
 @dataclass(frozen=True)

@@ -106,6 +106,8 @@ def window_metadata(report: WindowReport, *, is_tail: bool = False) -> Metadata:
         "lake/file_bytes": dg.MetadataValue.int(report.file_bytes),
         "lake/live_files": dg.MetadataValue.int(report.live_files),
     }
+    if report.job_page is not None:
+        metadata["load/job"] = dg.MetadataValue.url(report.job_page)
     if report.partition_rows is not None:
         metadata["dagster/partition_row_count"] = dg.MetadataValue.int(report.partition_rows)
     if not report.complete:

@@ -16,6 +16,7 @@ from pi_dagster.cli.check import check
 from pi_dagster.cli.demo import demo
 from pi_dagster.cli.init import init
 from pi_dagster.cli.plot import plot
+from pi_dagster.cli.register import register
 from pi_dagster.cli.simulate import simulate
 from pi_dagster.cli.tags import tags
 from pi_dagster.cli.telling import exit_codes_told
@@ -29,7 +30,7 @@ app = typer.Typer(
     # Typer's own stack traces show local variables, and those may hold a password.
     pretty_exceptions_enable=False,
 )
-for _command in (demo, init, check, tags, backfill, audit, plot, simulate):
+for _command in (demo, init, check, tags, backfill, audit, plot, register, simulate):
     app.command()(_command)
 
 

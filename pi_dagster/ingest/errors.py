@@ -8,6 +8,7 @@ IngestError
 ├── AssetsLostError           too much of AF is gone at once; nothing was committed
 ├── AssetsMissingError        tag groups go by the AF tables, which have not been loaded yet
 ├── TagsFailedError           some tags could not be read whole; nothing was committed
+├── RemotePartitionError      another machine could not load a partition
 └── FramesFailedError         attributes of some event frames could not be read; nothing was committed
 """
 
@@ -18,6 +19,8 @@ from datetime import date
 
 from pi_dagster.ingest.report import FailedFrame, FailedTag
 from pi_dagster.ingest.window import Window
+from pi_dagster.lake.errors import WindowConflictError
+from pi_dagster.piwebapi import errors as piwebapi
 
 _MOST_NAMED = 5
 
@@ -80,6 +83,10 @@ class TagsFailedError(IngestError):
         )
 
 
+class RemotePartitionError(IngestError):
+    """A partition that another machine loads for us failed there; the message is that machine's."""
+
+
 class FramesFailedError(IngestError):
     """Event frames whose attributes could not be read, while the site says `on_tag_error: fail`.
 
@@ -102,3 +109,19 @@ class FramesFailedError(IngestError):
     def may_be_deleted(self) -> bool:
         """True when a list of frames that is read again may lack those that failed."""
         return all(frame.may_be_deleted for frame in self.failed_frames)
+
+
+PARTITION_ERRORS = (
+    TagsFailedError,
+    FramesFailedError,
+    NoTagsError,
+    RemotePartitionError,
+    WindowConflictError,
+    piwebapi.BrokenAnswerError,
+    piwebapi.RequestRefusedError,
+    piwebapi.AnswerTooLargeError,
+    piwebapi.StreamMissingError,
+    piwebapi.TooManyEqualTimesError,
+)
+"""Errors of one partition that say nothing about the next one. After any other, such as a server that does not
+answer or a lake that cannot be written, the next partition would fail in the same way and is not tried."""

@@ -174,6 +174,8 @@ class WindowReport:
     """Rows of the partition after the commit; None when the table's log does not say."""
     sample: pa.Table
     """The first rows, at most ten."""
+    job_page: str | None = None
+    """Where a browser shows the job that loaded it, where another machine did."""
 
     @property
     def events_per_second(self) -> float:

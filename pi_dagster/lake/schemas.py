@@ -373,6 +373,19 @@ PI_TIMESERIES_DAILY = TableDefinition(
 )
 
 
+ALL_TABLES = (
+    PI_POINTS,
+    PI_TIMESERIES,
+    PI_TIMESERIES_DAILY,
+    PI_TAG_ERRORS,
+    PI_ASSET_HIERARCHY,
+    PI_ASSET_ATTRIBUTES,
+    PI_EVENT_FRAMES,
+    PI_QUALITY_FINDINGS,
+)
+"""The tables that a lake may have."""
+
+
 def column_descriptions(schema: pa.Schema) -> dict[str, str]:
     """What each column of `schema` means, by column name."""
     return {field.name: field.metadata[b"comment"].decode() for field in schema}

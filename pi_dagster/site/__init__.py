@@ -27,6 +27,7 @@ from pi_dagster.site.secrets import SecretMissingError, VariableName, secret_fro
 from pi_dagster.site.server import NO_PROXY, ServerSettings, is_loopback
 from pi_dagster.site.site import Site
 from pi_dagster.site.tag_groups import MAX_SHARDS, NAME_PATTERN, WAYS_TO_MATCH, TagGroup
+from pi_dagster.site.unity_catalog import UnityCatalogSettings
 
 __all__ = [
     "ELEMENT_PATH_PATTERN",
@@ -59,6 +60,7 @@ __all__ = [
     "SparkSettings",
     "StreamUpdateSettings",
     "TagGroup",
+    "UnityCatalogSettings",
     "VariableName",
     "is_loopback",
     "secret_from_environment",

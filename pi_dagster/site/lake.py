@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from pi_dagster.redaction import is_secret_name
 from pi_dagster.settings_model import SettingsModel
 from pi_dagster.site.secrets import secret_from_environment
+from pi_dagster.site.unity_catalog import UnityCatalogSettings
 
 
 class LakeSettings(SettingsModel):
@@ -33,6 +34,10 @@ class LakeSettings(SettingsModel):
             "`main.pi.pi_timeseries`. The schema has to be there; tables get their names in it. Default: by path."
         ),
     )
+    unity_catalog: UnityCatalogSettings | None = Field(
+        default=None,
+        description="Where `pi-dagster register` makes the tables known, in the schema of `catalog_schema`.",
+    )
 
     @field_validator("storage_options")
     @classmethod
@@ -44,6 +49,12 @@ class LakeSettings(SettingsModel):
                 "`storage_options_env`"
             )
         return options
+
+    @model_validator(mode="after")
+    def _names_have_a_schema(self) -> LakeSettings:
+        if self.unity_catalog is not None and self.catalog_schema is None:
+            raise ValueError("`unity_catalog` needs `catalog_schema`, such as `main.pi`, where the names are to be")
+        return self
 
     def resolve_storage_options(self) -> dict[str, str]:
         """All storage options, the secret ones read from the environment now.

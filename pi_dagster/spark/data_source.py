@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
@@ -34,8 +35,18 @@ FILTERS_SETTING = "spark.sql.python.filterPushdown.enabled"
 """Off by default in Spark, which then refuses data sources that look at filters."""
 
 
-def register(spark: SparkSession) -> None:
-    """Make the data source known to a session, and let it see the filters of queries."""
+def register(spark: SparkSession, *, variables: Mapping[str, str] | None = None) -> None:
+    """Make the data source known to a session, and let it see the filters of queries.
+
+    Args:
+        spark: the session.
+        variables: for serverless compute of Databricks, where neither executors have environment variables of their own
+            nor a session may see filters: those with secrets. They travel with the code of the data source, which no
+            plan, page or event log shows.
+    """
+    if variables is not None:
+        spark.dataSource.register(_with_variables(variables))
+        return
     spark.conf.set(FILTERS_SETTING, "true")
     spark.dataSource.register(PIWebAPIDataSource)
 
@@ -71,6 +82,39 @@ class PIWebAPIDataSource(DataSource):
         if options.table != "timeseries":
             raise OptionError(f"Only `timeseries` can be read as a stream, not `{options.table}`.")
         return TimeseriesStreamReader(options)
+
+
+def _with_variables(variables: Mapping[str, str]) -> type[DataSource]:
+    """The data source, which sets environment variables in each process of Spark that it comes to."""
+    told = dict(variables)
+
+    def set_variables() -> None:
+        os.environ.update(told)
+
+    class WithVariables(PIWebAPIDataSource):
+        def reader(self, schema: StructType) -> DataSourceReader:
+            set_variables()
+            return _SettingVariables(super().reader(schema), set_variables)
+
+    return WithVariables
+
+
+class _SettingVariables(DataSourceReader):
+    """A reader that sets environment variables before each of its steps; it leaves filters to Spark."""
+
+    def __init__(self, reader: DataSourceReader, set_variables: Callable[[], None]) -> None:
+        self._reader = reader
+        self._set_variables = set_variables
+
+    def partitions(self) -> Sequence[InputPartition]:
+        """The tasks of the reader."""
+        self._set_variables()
+        return self._reader.partitions()
+
+    def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:
+        """The rows of a task of the reader."""
+        self._set_variables()
+        yield from self._reader.read(partition)
 
 
 class TimeseriesReader(DataSourceReader):

@@ -9,9 +9,12 @@ BY (tag_webid) would make of them afterwards.
 from __future__ import annotations
 
 import math
+import shutil
 import time
+import uuid
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
@@ -53,7 +56,14 @@ class SparkJobError(IngestError):
 
 
 def partitions_in_spark(
-    site: Site, source: PIWebAPISource, lake: Lake, spark: SparkSession, partitions: Iterable[Partition], *, run_id: str
+    site: Site,
+    source: PIWebAPISource,
+    lake: Lake,
+    spark: SparkSession,
+    partitions: Iterable[Partition],
+    *,
+    run_id: str,
+    staging: str | None = None,
 ) -> Iterator[PartitionLoad]:
     """The loads of some partitions, each of its whole day, as `ingest.timeseries.partitions_in_turn` gives them.
 
@@ -64,6 +74,7 @@ def partitions_in_spark(
         spark: the session, which knows the data source.
         partitions: which, in order.
         run_id: kept in the commits' metadata.
+        staging: a folder where rows wait for their commit, where executors cannot keep them.
     """
     planner = Planner(site, source, TagList(site, lake))
     for partition in partitions:
@@ -71,18 +82,26 @@ def partitions_in_spark(
             plan = planner.plan(partition)
         except (IngestError, LakeError, PIWebAPIError) as error:
             plan = planner.not_planned(partition, error)
-        yield SparkPartitionLoad(site, source, lake, plan, spark, run_id)
+        yield SparkPartitionLoad(site, source, lake, plan, spark, run_id, staging)
 
 
 class SparkPartitionLoad(PartitionLoad):
     """One partition that is read and committed by Spark."""
 
     def __init__(
-        self, site: Site, source: PIWebAPISource, lake: Lake, plan: Plan, spark: SparkSession, run_id: str
+        self,
+        site: Site,
+        source: PIWebAPISource,
+        lake: Lake,
+        plan: Plan,
+        spark: SparkSession,
+        run_id: str,
+        staging: str | None,
     ) -> None:
         super().__init__(site, source, lake, plan, None, run_id, time.monotonic(), source.traffic)
         self._spark = spark
         self._address = TableAddress.in_lake(site.lake, PI_TIMESERIES.name)
+        self._staging = staging
 
     def run(self) -> WindowReport:
         """Read to the end and replace the partition's window in one commit.
@@ -95,21 +114,36 @@ class SparkPartitionLoad(PartitionLoad):
             raise self._plan.trouble
         table = TimeseriesTable.open(self._lake)
         ensure_table(self._spark, self._address, PI_TIMESERIES)
-        read = self._read().persist(StorageLevel.DISK_ONLY)
         try:
-            self._take_reports(read)
-            rows = rows_to_commit(read, keep_tags=self._keep_tags)
-            count = self._summarize(rows)
-            self._compare(rows)
-            commit = self._commit(table, rows, count)
+            with self._rows_kept() as read:
+                self._take_reports(read)
+                rows = rows_to_commit(read, keep_tags=self._keep_tags)
+                count = self._summarize(rows)
+                self._compare(rows)
+                commit = self._commit(table, rows, count)
         except PySparkException as error:
             raise SparkJobError(
                 f"{self._plan.tag_group} on {self._plan.day}: a Spark job failed: {_told(error)}"
             ) from None
-        finally:
-            read.unpersist()
         self._ended = time.monotonic()
         return self.report(commit)
+
+    @contextmanager
+    def _rows_kept(self) -> Iterator[DataFrame]:
+        """What is read, kept for several looks at it: on the executors' disks, or in the folder for that."""
+        if self._staging is None:
+            kept = self._read().persist(StorageLevel.DISK_ONLY)
+            try:
+                yield kept
+            finally:
+                kept.unpersist()
+            return
+        folder = f"{self._staging}/{uuid.uuid4().hex}"
+        try:
+            self._read().write.parquet(folder)
+            yield self._spark.read.parquet(folder)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _read(self) -> DataFrame:
         plan = self._plan

@@ -156,7 +156,7 @@ class ReadOptions(BaseModel):
                 for name in ("server", "asset_framework", "event_frames"):
                     if name in settings:
                         raise OptionError(f"Give either the option `site` or the options `{name}. ...`, not both.")
-                site = settings["site"] = _site(settings["site"])
+                site = settings["site"] = read_site(settings["site"])
                 settings = {**{name: getattr(site, name) for name in _OF_SITE}, **settings}
             for path in _LISTS:
                 *parents, name = path.split(".")
@@ -198,7 +198,13 @@ def _nested(options: Mapping[str, str]) -> dict[str, Any]:
     return nested
 
 
-def _site(text: str) -> Site:
+def read_site(text: str) -> Site:
+    """A site from its settings as JSON, or from the path of a site file without templates.
+
+    Raises:
+        OptionError: the file cannot be read, or holds templates.
+        ValidationError: a setting is missing, unknown or wrong.
+    """
     if text.lstrip().startswith("{"):
         return Site.model_validate_json(text)
     try:

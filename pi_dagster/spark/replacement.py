@@ -70,7 +70,9 @@ def replace_where(rows: DataFrame, table: TableAddress, condition: str, commit_i
     spark = rows.sparkSession
     commit_id = uuid.uuid4().hex
     for name, value in _WRITE_SETTINGS.items():
-        spark.conf.set(name, value)
+        # Serverless compute of Databricks lets nobody set them, and writes its own way.
+        if spark.conf.isModifiable(name):
+            spark.conf.set(name, value)
     writer = rows.writeTo(table.identifier).option("userMetadata", json.dumps({**commit_info, COMMIT_ID: commit_id}))
     tries = Retrying(
         stop=stop_after_attempt(COMMIT_TRIES),
