@@ -58,7 +58,7 @@ DAYS = (date(2026, 11, 2), date(2026, 11, 3))
 """The days that pages ask the lake for."""
 
 TABLES = [value for value in vars(schemas).values() if isinstance(value, schemas.TableDefinition)]
-MINIMAL_SITE = {
+MINIMAL_SITE: dict[str, Any] = {
     "server": {"url": "https://pi.example.com/piwebapi"},
     "lake": {"uri": "/data/pi"},
     "start_date": "2026-01-01",
@@ -221,6 +221,12 @@ class Reader:
             connection.execute(re.sub(r"delta_scan\('[^']*/(\w+)'\)", r"\1", text)).fetchall()
 
 
+def completed(part: Mapping[str, Any]) -> dict[str, Any]:
+    """A part of a site with what every site needs."""
+    needed = {name: {**MINIMAL_SITE[name], **part.get(name, {})} for name in ("server", "lake")}
+    return {**MINIMAL_SITE, **part, **needed}
+
+
 def read(page: Path, plant: Plant, folder: Path, **names: Any) -> None:
     with Reader(plant, page, folder) as reader:
         reader.names.update(names)
@@ -265,9 +271,9 @@ def test_the_yaml_of_a_page_is_a_site_or_part_of_one(page: Path, tmp_path: Path)
             (tmp_path / "defs.yaml").write_text(block.text)
             load_site(tmp_path / "defs.yaml")
         elif set(document) <= set(Site.model_fields):
-            Site.model_validate({**MINIMAL_SITE, **document})
+            Site.model_validate(completed(document))
         elif set(document) == {"login"}:
-            Site.model_validate({**MINIMAL_SITE, "server": {**MINIMAL_SITE["server"], **document}})  # type: ignore[dict-item]
+            Site.model_validate(completed({"server": document}))
         else:
             # Dagster's, Kubernetes' or a tool's; those of examples/deployment are tested with them.
             assert block.title is not None, f"{block} is part of nothing known"
