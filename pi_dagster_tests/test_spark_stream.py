@@ -155,20 +155,6 @@ def test_a_stream_that_is_killed_goes_on_at_its_checkpoint(spark: SparkSession, 
         assert_equals_archive(table.to_arrow(), truth(archive, POINTS, DAY, until))
 
 
-def test_a_table_of_the_stream_alone_may_be_clustered(spark: SparkSession, tmp_path: Path) -> None:
-    from pi_dagster.spark.sink import window_sink
-
-    name = f"spark_catalog.default.{tmp_path.name}"
-    sink = window_sink(name, cluster_by=["tag_webid", "timestamp"])
-    for number in range(2):
-        sink(a_batch(spark), number)
-    [detail] = spark.sql(f"DESCRIBE DETAIL {name}").collect()
-    assert (detail.clusteringColumns, detail.partitionColumns) == (["tag_webid", "timestamp"], [])
-    assert spark.read.table(name).count() == 1
-    with pytest.raises(ValueError, match="by name only"):
-        window_sink(str(tmp_path), cluster_by=["tag_webid"])
-
-
 def test_a_micro_batch_that_is_repeated_changes_nothing(spark: SparkSession, tmp_path: Path) -> None:
     from pi_dagster.spark.sink import window_sink
 

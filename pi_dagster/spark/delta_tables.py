@@ -6,7 +6,6 @@ one table. In Unity Catalog that is an external table.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from delta import DeltaTable
@@ -54,9 +53,7 @@ class TableAddress:
         return ".".join(f"`{part}`" for part in self.name.split("."))
 
 
-def ensure_table(
-    spark: SparkSession, table: TableAddress, definition: TableDefinition, *, cluster_by: Sequence[str] = ()
-) -> None:
+def ensure_table(spark: SparkSession, table: TableAddress, definition: TableDefinition) -> None:
     """Make an empty table with the columns, comments and properties of `definition` unless there is one.
 
     A table that is at the path already gets the name.
@@ -65,8 +62,6 @@ def ensure_table(
         spark: the session.
         table: where.
         definition: what the table is like.
-        cluster_by: columns of liquid clustering, instead of the partition columns of `definition`. Only for tables
-            with a name that delta-rs does not write.
 
     Raises:
         NameTakenError: the name belongs to a table at another path.
@@ -88,9 +83,7 @@ def ensure_table(
         for field in spark_schema(definition.schema)
     )
     text += f" ({columns}) USING delta"
-    if cluster_by:
-        text += f" CLUSTER BY ({', '.join(cluster_by)})"
-    elif definition.partition_columns:
+    if definition.partition_columns:
         text += f" PARTITIONED BY ({', '.join(definition.partition_columns)})"
     if table.name is not None and table.path is not None:
         text += f" LOCATION {sql_text(table.path)}"

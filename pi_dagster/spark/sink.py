@@ -7,7 +7,7 @@ they find.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 
 from pyspark import StorageLevel
@@ -22,7 +22,7 @@ from pi_dagster.spark.replacement import replace_where, window_condition
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
-def window_sink(table: str, *, cluster_by: Sequence[str] = ()) -> Callable[[DataFrame, int], None]:
+def window_sink(table: str) -> Callable[[DataFrame, int], None]:
     """Takes the micro-batches of a stream that was read with the option `with_window`.
 
         stream.writeStream.foreachBatch(window_sink("/data/pi/pi_timeseries")).option("checkpointLocation", ...)
@@ -31,16 +31,10 @@ def window_sink(table: str, *, cluster_by: Sequence[str] = ()) -> Callable[[Data
     Streams without a site have no tag groups: give each a table of its own.
 
     Args:
-        table: the Delta table, by its path or by its name, such as `main.pi.pi_timeseries`; made when there is none.
-        cluster_by: columns of liquid clustering, such as `["tag_webid", "timestamp"]`, of a table that is made by name.
-            Without them it is partitioned like the assets' table, so that the assets can settle its days.
-
-    Raises:
-        ValueError: clustering for a table by its path, which Delta has not.
+        table: the Delta table, by its path or by its name, such as `main.pi.pi_timeseries`; made when there is none,
+            partitioned like that of the assets, so that they can settle its days.
     """
     address = TableAddress.of(table)
-    if cluster_by and address.name is None:
-        raise ValueError(f"Delta can cluster tables by name only; give {table} a name, or leave `cluster_by` out")
     is_there = False
 
     def take(batch: DataFrame, batch_id: int) -> None:
@@ -58,7 +52,7 @@ def window_sink(table: str, *, cluster_by: Sequence[str] = ()) -> Callable[[Data
                 return
             tag_groups = {*found.tag_groups, *([None] if found.has_rows_without_group else [])}
             if not is_there:
-                ensure_table(batch.sparkSession, address, PI_TIMESERIES, cluster_by=cluster_by)
+                ensure_table(batch.sparkSession, address, PI_TIMESERIES)
                 is_there = True
             replace_where(
                 batch.drop(WINDOW_START, WINDOW_END)
