@@ -16,7 +16,6 @@ from deltalake import DeltaTable
 from deltalake.transaction import RemoveAction
 
 from pi_dagster.lake.location import TableFolder
-from pi_dagster.lake.parquet_writer import REPEATING
 
 STATISTICS_SLACK = timedelta(milliseconds=1)
 """Spark cuts the timestamps in a file's statistics to milliseconds, so the newest row may be this much newer."""
@@ -88,14 +87,19 @@ def live_partitions(snapshot: DeltaTable) -> set[Partition]:
 
 
 @contextmanager
-def opened(folder: TableFolder, path: str) -> Iterator[pq.ParquetFile]:
+def opened(folder: TableFolder, path: str, *, dictionaries: Collection[str] = ()) -> Iterator[pq.ParquetFile]:
     """A file of the table, open for reading.
+
+    Args:
+        folder: of the table.
+        path: of the file in it.
+        dictionaries: columns of the file to read as the dictionaries that they are, and not to spell out.
 
     Raises:
         LakeAccessError: it cannot be opened.
     """
     with folder.lake.explaining(f"opening the file {path} of {folder.table_uri}"):
         source = folder.filesystem.open_input_file(path)
-        parquet = pq.ParquetFile(source, read_dictionary=sorted(REPEATING))
+        parquet = pq.ParquetFile(source, read_dictionary=sorted(dictionaries))
     with source, parquet:
         yield parquet

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from pi_dagster.lake.live_files import LiveFile, opened
 from pi_dagster.lake.location import TableFolder
-from pi_dagster.lake.parquet_writer import READ_ROWS, read_row_groups
+from pi_dagster.lake.parquet_writer import READ_ROWS, REPEATING, read_row_groups
 from pi_dagster.lake.schemas import TIMESERIES_FILE_SCHEMA
 
 _ROWS_OF_ALL_FILES = 4 * READ_ROWS
@@ -42,7 +42,8 @@ def sorted_rows(
     """
     rows_at_a_time = min(READ_ROWS, max(_FEWEST_ROWS_OF_A_FILE, _ROWS_OF_ALL_FILES // max(1, len(files))))
     with ExitStack() as stack:
-        parquets = [stack.enter_context(opened(folder, file.path)) for file in files]
+        repeating = REPEATING & set(schema.names)
+        parquets = [stack.enter_context(opened(folder, file.path, dictionaries=repeating)) for file in files]
         runs = [SortedRun(_batches(folder, parquet, schema, rows_at_a_time)) for parquet in parquets]
         while runs := [run for run in runs if run.has_rows()]:
             until = min(run.last for run in runs)
