@@ -59,6 +59,16 @@ def test_a_url_that_is_not_a_base_url_is_refused(url: str, reason: str) -> None:
     assert reason in refusal(server={"url": url})
 
 
+@pytest.mark.parametrize("url", ["/data/pi/reports", "pi.example.com/reports", "javascript:alert(1)", "https://a:b@pi"])
+def test_an_address_of_reports_that_no_browser_should_open_is_refused(url: str) -> None:
+    assert "is not an address for browsers" in refusal(reports_url=url)
+
+
+@pytest.mark.parametrize("schedule", ["daily", "report"])
+def test_a_schedule_of_pictures_that_is_no_cron_is_refused(schedule: str) -> None:
+    assert f"schedules.{schedule}" in refusal(schedules={schedule: "at noon"})
+
+
 def test_a_start_date_in_the_future_is_refused() -> None:
     tomorrow = datetime.now(timezone.utc).date() + timedelta(days=1)
     assert "is in the future" in refusal(start_date=tomorrow.isoformat())
