@@ -106,10 +106,14 @@ def test_each_file_holds_the_tags_between_two_webids(
 def test_a_schema_of_a_catalog_has_the_table_by_name_with_the_meaning_of_its_columns(
     spark: SparkSession, running: RunningSimulator, site: Site, tmp_path: Path
 ) -> None:
+    from pi_dagster.spark.engine import SparkJobError
+
     schema = f"named_{tmp_path.name.replace('-', '_')}"
-    spark.sql(f"CREATE SCHEMA {schema}")
     named = site.model_copy(update={"lake": site.lake.model_copy(update={"catalog_schema": f"spark_catalog.{schema}"})})
     load_locally(site)
+    with pytest.raises(SparkJobError, match=f"SCHEMA_NOT_FOUND.*{schema}"):
+        load_with_spark(spark, named)
+    spark.sql(f"CREATE SCHEMA {schema}")
     assert load_with_spark(spark, named).complete
     load_locally(named)
     again = load_with_spark(spark, named)

@@ -113,8 +113,8 @@ class SparkPartitionLoad(PartitionLoad):
         if self._plan.trouble is not None:
             raise self._plan.trouble
         table = TimeseriesTable.open(self._lake)
-        ensure_table(self._spark, self._address, PI_TIMESERIES)
         try:
+            ensure_table(self._spark, self._address, PI_TIMESERIES)
             with self._rows_kept() as read:
                 self._take_reports(read)
                 rows = rows_to_commit(read, keep_tags=self._keep_tags)
