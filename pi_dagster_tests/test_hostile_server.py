@@ -227,7 +227,9 @@ def test_an_answer_that_drips_is_given_up(start: bytes, drop: bytes, monkeypatch
         request.close_connection = True
         request.wfile.write(start)
         with suppress(OSError):
-            while not stop.wait(0.01):
+            for _ in range(1000):
+                if stop.wait(0.01):
+                    break
                 request.wfile.write(drop)
 
     try:
