@@ -61,8 +61,8 @@ def days_on_databricks(
     except ValueError as error:
         yield untold[0], DatabricksJobError(f"There is no login to a Databricks workspace: {redacted(str(error))}")
         return
-    # A session of Pipes makes Dagster insist on an output for the whole run, and ours are events, partition by partition.
-    setattr(context, "set_requires_typed_event_stream", lambda **_: None)  # noqa: B010 - a method, to the type checker
+    # A session of Pipes makes Dagster insist on an output of the whole run; ours are events, partition by partition.
+    setattr(context, "set_requires_typed_event_stream", lambda **_: None)  # noqa: B010 - a method
     reader = _OutcomeReader(workspace, settings)
     last: WindowReport | Exception | None = None
     trouble: DatabricksJobError | None = None
