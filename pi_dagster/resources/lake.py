@@ -23,7 +23,7 @@ class LakeResource(dg.ConfigurableResource[Any]):
     @classmethod
     def from_settings(cls, settings: LakeSettings) -> LakeResource:
         """The resource for these settings."""
-        return cls(**settings.model_dump())
+        return cls(**settings.model_dump(include={"uri", "storage_options", "storage_options_env"}))
 
     def open(self) -> Lake:
         """The lake, with its secrets read from the environment now.
