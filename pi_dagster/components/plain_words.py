@@ -17,6 +17,13 @@ LETTERS_OF_PATTERN = {
     HOST_PATTERN: "write only the host name, like pi.example.com",
     r"^https?://[^/]": "write a URL like https://identity.example.com/connect/token",
     r"^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$": "write a catalog and a schema, like main.pi",
+    r"^[A-Za-z0-9_.@-]{1,128}/[A-Za-z0-9_.-]{1,128}$": (
+        "write the scope and the key of a secret, like pi/password, not the secret itself"
+    ),
+    r"^\d+\.\S+$": "write a Databricks Runtime, like 18.x-scala2.13",
+    r"^\d{4}-\d{6}-\w+$": "write the cluster's id, like 1102-060000-boiler12",
+    r"^/Volumes/[^/]+/[^/]+/[^/]+(/[^/]+)*$": "write a folder of a volume, like /Volumes/main/pi/dagster",
+    r"^\d+$": 'write a whole number in quotes, like "5"',
     r"^[A-Za-z0-9_]+$": "use only letters A to Z, digits and _ and no blanks",
     r"^[A-Za-z_][A-Za-z0-9_]*$": (
         "this is the name of an environment variable, not the secret itself: letters A to Z, digits and _ only"
