@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from pi_dagster.components.plain_words import LETTERS_OF_PATTERN
 from pi_dagster.components.site_file import SiteFileError, load_site
 from pi_dagster.settings_model import SettingsModel
-from pi_dagster.site import BasicLogin, Login, Site
+from pi_dagster.site import BasicLogin, ExistingCluster, Login, Serverless, Site
 
 EXAMPLE = Path(__file__).parents[1] / "docs" / "example-site" / "defs.yaml"
 
@@ -240,9 +240,9 @@ def settings_of(model: BaseModel) -> Iterator[tuple[type[BaseModel], str]]:
 def test_the_example_site_shows_every_setting() -> None:
     shown = set(settings_of(load_site(EXAMPLE)))
     every = {(owner(model, name), name) for model in models_below(SettingsModel) for name in model.model_fields}
-    # Of the logins it shows one, and docs/logins.md all.
-    other_logins = {kind for kind in get_args(get_args(Login)[0]) if kind is not BasicLogin}
-    assert shown == {(model, name) for model, name in every if model not in other_logins}
+    # Of the logins it shows one, and docs/logins.md all; of the computes of Databricks one, and docs/databricks.md all.
+    others = {kind for kind in get_args(get_args(Login)[0]) if kind is not BasicLogin} | {ExistingCluster, Serverless}
+    assert shown == {(model, name) for model, name in every if model not in others}
 
 
 def test_the_defaults_that_the_example_site_names_are_the_defaults() -> None:
