@@ -96,4 +96,11 @@ def test_a_site_without_af_has_none_of_its_assets(plant: SmallPlant) -> None:
     )
     keys = plant.definitions().resolve_asset_graph().get_all_asset_keys()
     names = {key.to_user_string() for key in keys}
-    assert names == {"pi_archive", "pi_points", "pi_timeseries", "pi_tag_errors"}
+    assert names == {
+        "pi_archive",
+        "pi_points",
+        "pi_timeseries",
+        "pi_tag_errors",
+        "pi_timeseries_daily",
+        "pi_quality_report",
+    }
