@@ -31,7 +31,7 @@ DAYS = [(datetime.now(timezone.utc) - timedelta(days=back)).date().isoformat() f
 SCREENSHOTS_VARIABLE = "PI_DAGSTER_SCREENSHOTS"
 """Environment variable with the folder for screenshots, such as `docs/images`; without it they are thrown away."""
 
-_START_SECONDS = 120
+_START_SECONDS = 300
 _QUIET_CHROMIUM = [
     "--no-sandbox",
     "--disable-gpu",
@@ -66,6 +66,17 @@ class DagsterUI:
         answer = requests.post(f"{self.url}/graphql", json={"query": query, "variables": variables}, timeout=30).json()
         assert "errors" not in answer, answer["errors"]
         return answer["data"]
+
+    def first_tag(self, name_filter: str) -> dict[str, Any]:
+        """A point of the PI server, with the WebID that loads ask for it by."""
+        servers = requests.get(f"{self.simulator.url}/dataservers", timeout=10).json()["Items"]
+        found = requests.get(
+            f"{self.simulator.url}/dataservers/{servers[0]['WebId']}/points",
+            params={"nameFilter": name_filter, "webIdType": "IDOnly"},
+            timeout=10,
+        )
+        point: dict[str, Any] = found.json()["Items"][0]
+        return point
 
     def plant_fault(self, **fault: Any) -> None:
         """From here on the PI server has it; see `pi_dagster.simulator.Fault`."""
