@@ -19,7 +19,7 @@ import pytest
 import requests
 import tenacity
 
-from pi_dagster.simulator import SpawnedSimulator, spawned
+from pi_dagster.simulator import spawned
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -49,7 +49,6 @@ class DagsterUI:
 
     url: str
     page: Page
-    simulator: SpawnedSimulator
     screenshots: Path
 
     def open(self, path: str) -> Page:
@@ -67,21 +66,6 @@ class DagsterUI:
         assert "errors" not in answer, answer["errors"]
         return answer["data"]
 
-    def first_tag(self, name_filter: str) -> dict[str, Any]:
-        """A point of the PI server, with the WebID that loads ask for it by."""
-        servers = requests.get(f"{self.simulator.url}/dataservers", timeout=10).json()["Items"]
-        found = requests.get(
-            f"{self.simulator.url}/dataservers/{servers[0]['WebId']}/points",
-            params={"nameFilter": name_filter, "webIdType": "IDOnly"},
-            timeout=10,
-        )
-        point: dict[str, Any] = found.json()["Items"][0]
-        return point
-
-    def plant_fault(self, **fault: Any) -> None:
-        """From here on the PI server has it; see `pi_dagster.simulator.Fault`."""
-        requests.post(f"{self.simulator.admin_url}/faults", json=fault, timeout=10).raise_for_status()
-
 
 @contextmanager
 def dagster_ui(folder: Path) -> Iterator[DagsterUI]:
@@ -92,14 +76,14 @@ def dagster_ui(folder: Path) -> Iterator[DagsterUI]:
         pytest.skip("there is no Chromium on the path")
     screenshots = Path(os.environ.get(SCREENSHOTS_VARIABLE) or folder)
     with (
-        spawned(tags=60, elements=60, event_frames=30, event_frame_days=4, admin_port=_free_port()) as simulator,
+        spawned(tags=60, elements=60, event_frames=30, event_frame_days=4) as simulator,
         _dagster_dev(folder, simulator.url) as url,
         sync_api.sync_playwright() as playwright,
         playwright.chromium.launch(executable_path=chromium, args=_QUIET_CHROMIUM) as browser,
     ):
         page = browser.new_page(viewport={"width": 1440, "height": 900})
         page.set_default_timeout(60_000)
-        yield DagsterUI(url, page, simulator, screenshots)
+        yield DagsterUI(url, page, screenshots)
 
 
 @contextmanager
