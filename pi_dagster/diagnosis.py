@@ -36,15 +36,22 @@ from pi_dagster.piwebapi import PIWebAPISource, StreamRef, objects
 from pi_dagster.piwebapi.asset_framework import find_asset_server, list_databases
 from pi_dagster.piwebapi.auth import forget_refusal
 from pi_dagster.piwebapi.connection import dangers
-from pi_dagster.piwebapi.errors import BrokenAnswerError, ServerTroubleError
+from pi_dagster.piwebapi.errors import (
+    BrokenAnswerError,
+    ListKeepsChangingError,
+    RequestTimeoutError,
+    ServerTroubleError,
+)
 from pi_dagster.piwebapi.retrying import RetryPolicy
 from pi_dagster.piwebapi.rights import rights_beyond_reading, tags_that_everybody_may_change
 from pi_dagster.site import ServerSettings, Site, TagGroup
 from pi_dagster.tag_survey import TagSurvey
 
 _NOT_THE_USERS = (
+    RequestTimeoutError,
     ServerTroubleError,
     BrokenAnswerError,
+    ListKeepsChangingError,
     LakeAccessError,
     WindowConflictError,
     CommitUncertainError,

@@ -16,6 +16,8 @@ from typer.testing import CliRunner, Result
 
 from pi_dagster.cli import app
 from pi_dagster.cli.telling import EXIT_CODES
+from pi_dagster.diagnosis import is_users_mistake
+from pi_dagster.piwebapi.errors import LoginRefusedError, RequestTimeoutError, ServerTroubleError
 from pi_dagster.simulator import RunningSimulator, Simulator, SimulatorSettings
 from pi_dagster.simulator.archive import TICKS_PER_SECOND, Archive, utc_now
 from pi_dagster.simulator.generator import GeneratedBase
@@ -226,3 +228,9 @@ def test_the_shell_completes_commands_and_kinds_of_login() -> None:
 def test_help_does_not_load_dagster() -> None:
     code = "import sys, pi_dagster.cli; assert not {'dagster', 'deltalake', 'pyarrow'} & set(sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("error", [RequestTimeoutError("no answer"), ServerTroubleError("busy", status=503)])
+def test_a_server_in_trouble_is_no_mistake_of_the_user(error: Exception) -> None:
+    assert not is_users_mistake(error)
+    assert is_users_mistake(LoginRefusedError("wrong password"))
