@@ -41,6 +41,7 @@ class FakeWorkspace:
         """The bodies of `jobs/runs/submit`."""
         self.cancelled: list[int] = []
         self.url = ""
+        self._timed_out: set[int] = set()
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def local(self, volume_path: str) -> Path:
@@ -67,13 +68,25 @@ class FakeWorkspace:
         )  # fmt: skip
         log.close()
         self._processes.append(process)
+        watch = threading.Timer(body["timeout_seconds"], self._time_out, [run_id])
+        watch.daemon = True
+        watch.start()
         return run_id
 
     def run(self, run_id: int) -> dict[str, Any]:
         """The state of a job, as `jobs/runs/get` tells it."""
         code = self._processes[run_id - 1].poll()
-        ending = "CANCELED" if run_id in self.cancelled else "SUCCESS" if code == 0 else "FAILED"
-        told = {"SUCCESS": "", "FAILED": "Workload failed, see run output for details", "CANCELED": "Run cancelled."}
+        ending = "SUCCESS" if code == 0 else "FAILED"
+        if run_id in self.cancelled:
+            ending = "CANCELED"
+        elif run_id in self._timed_out:
+            ending = "TIMEDOUT"
+        told = {
+            "SUCCESS": "",
+            "FAILED": "Workload failed, see run output for details",
+            "CANCELED": "Run cancelled.",
+            "TIMEDOUT": "Run failed because it took too long.",
+        }
         state = {"life_cycle_state": "RUNNING"}
         if code is not None:
             state = {"life_cycle_state": "TERMINATED", "result_state": ending, "state_message": told[ending]}
@@ -85,13 +98,21 @@ class FakeWorkspace:
         }
 
     def output(self, run_id: int) -> dict[str, Any]:
-        """The error of a task, as `jobs/runs/get-output` tells it: its last line."""
-        return {"error": self.log_of(run_id).strip().splitlines()[-1]}
+        """The error of a task, as `jobs/runs/get-output` tells it: its last line, unless it was killed."""
+        code = self._processes[run_id - 1].poll()
+        lines = self.log_of(run_id).strip().splitlines()
+        return {"error": lines[-1]} if code is not None and code > 0 and lines else {}
 
     def cancel(self, run_id: int) -> None:
         """Kill a job, as `jobs/runs/cancel` does, Python and JVM."""
         self.cancelled.append(run_id)
         self._kill(self._processes[run_id - 1])
+
+    def _time_out(self, run_id: int) -> None:
+        process = self._processes[run_id - 1]
+        if process.poll() is None:
+            self._timed_out.add(run_id)
+            self._kill(process)
 
     def kill_all(self) -> None:
         """End what still runs."""
