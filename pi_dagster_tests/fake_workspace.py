@@ -39,6 +39,8 @@ class FakeWorkspace:
         self.cluster_variables = cluster_variables
         self.submitted: list[dict[str, Any]] = []
         """The bodies of `jobs/runs/submit`."""
+        self.passed: list[bytes] = []
+        """What clients sent, and the files that they were given."""
         self.cancelled: list[int] = []
         self.url = ""
         self._timed_out: set[int] = set()
@@ -165,6 +167,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.workspace.passed.append(content)
         if self.headers.get("Authorization") != f"Bearer {TOKEN}":
             self._send(403, {"error_code": "PERMISSION_DENIED", "message": "Invalid access token."})
             return
@@ -213,7 +216,9 @@ class _Handler(BaseHTTPRequestHandler):
             ]
             self._send(200, {"contents": contents})
         else:
-            self._send(200, path.read_bytes())
+            content = path.read_bytes()
+            self.workspace.passed.append(content)
+            self._send(200, content)
 
     def _send(self, status: int, body: dict[str, Any] | bytes | None) -> None:
         content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
