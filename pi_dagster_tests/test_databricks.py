@@ -95,7 +95,7 @@ def databricks_site(
                 "libraries": ["/Volumes/main/pi/dagster/pi_dagster-0.1.0-py3-none-any.whl"],
                 "poll_interval_seconds": 0.2,
                 # A task that hangs fails its test, and says so.
-                "timeout_minutes": 8,
+                "timeout_minutes": 15,
             },
         }
     )
