@@ -166,7 +166,7 @@ def test_a_new_cluster_loads_partitions_and_each_is_reported_as_if_loaded_here(
 ) -> None:
     site = databricks_site(running, tmp_path, monkeypatch, NEW_CLUSTER)
     result = load(site, instance, *GROUPS)
-    assert result.success, workspace.log_of(1)
+    assert result.success, f"{told_of_failure(result)} {workspace.log_of(1)}"
     assert_equals_archive(table(site), truth(running.archive, running.archive.points(), DAY, NEXT_DAY))
     on_databricks = [metadata(result, group) for group in GROUPS]
     assert [told["dagster/partition_row_count"] for told in on_databricks] == [1200, 1200]
@@ -247,7 +247,7 @@ def test_serverless_compute_gets_its_secrets_from_the_scope_and_keeps_rows_in_th
 ) -> None:
     site = databricks_site(running, tmp_path, monkeypatch, SERVERLESS)
     result = load(site, instance, "first")
-    assert result.success, workspace.log_of(1)
+    assert result.success, f"{told_of_failure(result)} {workspace.log_of(1)}"
     assert metadata(result, "first")["load/rows"] == 1200
     assert table(site).num_rows == 1200
     [body] = workspace.submitted
