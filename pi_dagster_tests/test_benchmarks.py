@@ -57,6 +57,7 @@ def test_runs_of_the_tail_are_watched_and_drawn(tmp_path: Path) -> None:
     section = sustained.report([*runs, replace(runs[-1], minute=1.0)], tags=20)
     assert {row.what.partition(":")[0] for row in section.rows} == {
         "time of a run",
+        "CPU time of a run",
         "memory after a run",
         "lag after a run",
     }
