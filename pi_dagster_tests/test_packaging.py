@@ -119,8 +119,8 @@ with dg.DagsterInstance.ephemeral() as instance:
     load("pi_timeseries", partition=dg.MultiPartitionKey({"date": day, "tag_group": "boilers"}))
     load("boiler_hours", partition=day)
 import os
-table = DeltaTable(os.environ["PI_LAKE"] + "/boiler_hours").to_pyarrow_table()
-assert set(table["partition_date"].to_pylist()) and table.num_rows >= 24, table.num_rows
+hours = DeltaTable(os.environ["PI_LAKE"] + "/boiler_hours").count()
+assert hours >= 24, hours
 """
     with spawned(tags=20) as server:
         environment = environment_of(plant_project, PI_WEB_API_URL=server.url, PI_LAKE=str(tmp_path / "lake"))
