@@ -77,7 +77,7 @@ def dagster_ui(folder: Path) -> Iterator[DagsterUI]:
     screenshots = Path(os.environ.get(SCREENSHOTS_VARIABLE) or folder)
     with (
         spawned(tags=60, elements=60, event_frames=30, event_frame_days=4) as simulator,
-        _dagster_dev(folder, simulator.url) as url,
+        dagster_dev(folder, PI_WEB_API_URL=simulator.url, PI_LAKE="lake", PI_START_DATE=DAYS[0]) as url,
         sync_api.sync_playwright() as playwright,
         playwright.chromium.launch(executable_path=chromium, args=_QUIET_CHROMIUM) as browser,
     ):
@@ -87,7 +87,13 @@ def dagster_ui(folder: Path) -> Iterator[DagsterUI]:
 
 
 @contextmanager
-def _dagster_dev(folder: Path, server_url: str) -> Iterator[str]:
+def dagster_dev(folder: Path, **variables: str) -> Iterator[str]:
+    """Run `dagster dev` in a folder that gets the project's Dagster files; the URL of its UI, once that answers.
+
+    Args:
+        folder: where it is started.
+        variables: its environment, beside what this process has.
+    """
     for name in ("dagster.yaml", "workspace.yaml"):
         shutil.copy(PROJECT / name, folder)
     port = _free_port()
@@ -95,7 +101,7 @@ def _dagster_dev(folder: Path, server_url: str) -> Iterator[str]:
     log = folder / "dagster_dev.log"
     with log.open("w") as output:
         child = subprocess.Popen(
-            command, cwd=folder, env=_environment(server_url), stdout=output, stderr=output, start_new_session=True
+            command, cwd=folder, env=_environment(variables), stdout=output, stderr=output, start_new_session=True
         )
     try:
         url = f"http://127.0.0.1:{port}"
@@ -118,9 +124,9 @@ def _dagster_dev(folder: Path, server_url: str) -> Iterator[str]:
             child.wait()
 
 
-def _environment(server_url: str) -> Mapping[str, str]:
+def _environment(variables: Mapping[str, str]) -> Mapping[str, str]:
     environment = {name: value for name, value in os.environ.items() if name not in ("DAGSTER_HOME", "PI_DAGSTER_SITE")}
-    return {**environment, "PI_WEB_API_URL": server_url, "PI_LAKE": "lake", "PI_START_DATE": DAYS[0]}
+    return {**environment, **variables}
 
 
 def _free_port() -> int:

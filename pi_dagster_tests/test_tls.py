@@ -20,15 +20,16 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 from pydantic import ValidationError
+from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from pi_dagster.diagnosis import diagnose
 from pi_dagster.piwebapi import objects
 from pi_dagster.piwebapi.connection import dangers
-from pi_dagster.piwebapi.errors import CertificateError
+from pi_dagster.piwebapi.errors import CertificateError, ConnectionFailedError
 from pi_dagster.piwebapi.retrying import RetryPolicy
 from pi_dagster.piwebapi.transport import Transport
 from pi_dagster.resources import PIServerResource
-from pi_dagster.simulator import RunningSimulator, Simulator, SimulatorSettings
+from pi_dagster.simulator import Fault, FaultKind, RunningSimulator, Simulator, SimulatorSettings
 from pi_dagster.simulator.archive import Archive
 from pi_dagster.simulator.auth import LoginMethod
 from pi_dagster.simulator.generator import GeneratedBase
@@ -96,6 +97,32 @@ def ask(url: str, **settings: object) -> str:
 def test_a_server_whose_authority_the_site_names_is_trusted(simulator: RunningSimulator, ca_bundle: str) -> None:
     assert simulator.url.startswith("https://")
     assert ask(simulator.url, ca_bundle=ca_bundle) == "Running"
+
+
+@pytest.mark.parametrize("is_encrypted", [False, True])
+def test_who_stops_does_not_wait_for_answers(authority: trustme.CA, ca_bundle: str, *, is_encrypted: bool) -> None:
+    failures: list[BaseException] = []
+
+    def ask_for_the_status(transport: Transport) -> None:
+        try:
+            objects.system_status(transport)
+        except ConnectionFailedError as error:
+            failures.append(error)
+
+    plain = Simulator(archive=Archive(GeneratedBase(tags=3)))
+    with serving_tls(authority.issue_cert("127.0.0.1")) if is_encrypted else plain.serve() as running:
+        running.faults.add(Fault(kind=FaultKind.SLOW, seconds=600.0))
+        with Transport(ServerSettings(url=running.url, ca_bundle=ca_bundle)) as transport:
+            waiting = threading.Thread(target=ask_for_the_status, args=[transport])
+            waiting.start()
+            is_under_way = Retrying(
+                retry=retry_if_result(lambda n: n == 0), wait=wait_fixed(0.01), stop=stop_after_delay(30)
+            )
+            is_under_way(lambda: running.requests.in_flight)
+            transport.stop()
+            waiting.join(timeout=30)
+            assert len(failures) == 1
+        running.faults.clear()
 
 
 def test_the_authority_may_come_from_the_environment(

@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 import requests
 
-from pi_dagster.piwebapi.adapter import ServerAdapter
+from pi_dagster.piwebapi.adapter import OpenSockets, ServerAdapter
 from pi_dagster.piwebapi.errors import CertificateError
 from pi_dagster.redaction import remember_secret
 from pi_dagster.site import NO_PROXY, ServerSettings, is_loopback, secret_from_environment
@@ -42,13 +42,14 @@ def check_certificates(settings: ServerSettings) -> None:
         _check_client_certificate(settings.client_certificate, settings.client_key, _key_password(settings))
 
 
-def open_session(settings: ServerSettings) -> requests.Session:
+def open_session(settings: ServerSettings, sockets: OpenSockets) -> requests.Session:
     """A session with a pool of connections, certificates and proxies as the site says; without a login.
 
     TLS 1.2 is the oldest version that it speaks, as urllib3 has it by default.
 
     Args:
         settings: the server of the site, with certificates that were checked.
+        sockets: is told each that the session opens.
     """
     session = requests.Session()
     session.trust_env = False
@@ -62,7 +63,7 @@ def open_session(settings: ServerSettings) -> requests.Session:
     if settings.client_certificate is not None:
         key_password = _key_password(settings)
         session.cert = (settings.client_certificate, settings.client_key or settings.client_certificate)
-    adapter = ServerAdapter(settings.max_requests_in_flight, key_password)
+    adapter = ServerAdapter(settings.max_requests_in_flight, key_password, sockets)
     session.mount("http://", adapter)
     session.mount("https://", adapter)
     return session

@@ -30,6 +30,7 @@ from pi_dagster.piwebapi.errors import (
     TooManyEqualTimesError,
 )
 from pi_dagster.piwebapi.event_tables import EventsInOrder
+from pi_dagster.piwebapi.freed_memory import give_large_blocks_back
 from pi_dagster.piwebapi.paging import turn_page
 from pi_dagster.piwebapi.planning import Density, Request, RequestLimits, plan_requests
 from pi_dagster.piwebapi.transport import Transport
@@ -89,6 +90,7 @@ class RecordedReader:
     """
 
     def __init__(self, transport: Transport, settings: ServerSettings) -> None:
+        give_large_blocks_back()
         self._transport = transport
         self._settings = settings
         self.limits = RequestLimits.of(settings)

@@ -25,6 +25,7 @@ import tenacity
 import urllib3
 from isal import igzip_lib, isal_zlib
 
+from pi_dagster.piwebapi.adapter import OpenSockets
 from pi_dagster.piwebapi.auth import Authentication, LoginGate, RefusalMemory, authentication_for
 from pi_dagster.piwebapi.connection import check_certificates, open_session, tls_failure
 from pi_dagster.piwebapi.errors import (
@@ -108,7 +109,8 @@ class Transport:
             longest_pause_seconds=self._retry.longest_wait_seconds,
         )
         check_certificates(settings)
-        self._open_session = partial(open_session, settings)
+        self._sockets = OpenSockets()
+        self._open_session = partial(open_session, settings, self._sockets)
         self._headers = {
             "Accept": "application/json",
             "Accept-Encoding": "gzip" if settings.compress else "identity",
@@ -136,10 +138,11 @@ class Transport:
             session.close()
 
     def stop(self) -> None:
-        """Repeat nothing any more: requests under way end with their first failure, those that wait are given up."""
+        """Give up all requests at once: those under way have a broken connection, and nothing is repeated any more."""
         self._stopped.set()
         self._limiter.close()
         self._gate.close()
+        self._sockets.hang_up()
 
     def __repr__(self) -> str:
         return f"Transport({self._url!r})"
