@@ -61,6 +61,7 @@ class Catalog:
         self.url = ""
         self.tables: dict[str, dict[str, Any]] = {}
         self.calls: list[str] = []
+        self.is_a_web_page = False
 
     def call(self, method: str, path: str, body: Any) -> tuple[int, dict[str, Any]]:
         self.calls.append(f"{method} {path}")
@@ -115,7 +116,10 @@ def served() -> Iterator[Catalog]:
             if self.headers.get("Authorization") == f"Bearer {TOKEN}":
                 path = self.path.removeprefix("/api/2.1/unity-catalog/")
                 status, body = catalog.call(self.command, path, json.loads(content) if content else None)
-            encoded = json.dumps(body).encode()
+            # As the open-source server answers, whose DELETE gives no JSON.
+            encoded = b"200 OK" if self.command == "DELETE" and status == 200 else json.dumps(body).encode()
+            if catalog.is_a_web_page:
+                status, encoded = 200, b"<html>Welcome</html>"
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(encoded)))
@@ -232,6 +236,9 @@ def test_a_missing_schema_a_refused_token_and_a_server_that_is_away_are_told(cat
     assert "another-token" not in str(refused.value)
     with pytest.raises(CatalogError, match="does not answer"):
         unity(catalog, url="http://127.0.0.1:9").register(lake)
+    catalog.is_a_web_page = True
+    with pytest.raises(CatalogError, match=r"is no Unity Catalog.*Correct `lake\.unity_catalog\.url`"):
+        unity(catalog).register(lake)
     assert "token" not in repr(unity(catalog))
 
 

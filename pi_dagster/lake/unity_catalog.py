@@ -115,7 +115,16 @@ class UnityCatalog:
                 f"{redacted(_reason(answer))}. The catalog {self.catalog} and the schema {self.schema} have to be "
                 "there, and the login needs the right to create tables in it."
             )
-        content: dict[str, Any] = answer.json() if answer.content else {}
+        if method != "GET":
+            # The open-source server's answer to DELETE is `200 OK`, which is no JSON.
+            return {}
+        try:
+            content: dict[str, Any] = answer.json()
+        except ValueError:
+            raise CatalogError(
+                f"What answers at {self.url} is no Unity Catalog: {method} {path} gave no JSON. Correct "
+                "`lake.unity_catalog.url`."
+            ) from None
         return content
 
 

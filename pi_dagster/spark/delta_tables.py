@@ -101,7 +101,8 @@ def sql_text(text: str) -> str:
 
 
 def _check_is_at(spark: SparkSession, table: TableAddress) -> None:
-    [detail] = DeltaTable.forName(spark, table.identifier).detail().select("location").collect()
+    # Not `DeltaTable.forName`, which forgets the catalog in a name.
+    [detail] = spark.sql(f"DESCRIBE DETAIL {table.identifier}").select("location").collect()
     if _comparable(detail.location) != _comparable(str(table.path)):
         raise NameTakenError(
             f"The name {table.name} belongs to a table at {detail.location}, not to the one at {table.path}. "

@@ -12,7 +12,6 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 
-from delta import DeltaTable
 from delta.exceptions import (
     ConcurrentAppendException,
     ConcurrentDeleteDeleteException,
@@ -91,7 +90,8 @@ def replace_where(rows: DataFrame, table: TableAddress, condition: str, commit_i
 
 def commit_of(spark: SparkSession, table: TableAddress, commit_id: str) -> Commit:
     """The commit that `replace_where` made."""
-    history = DeltaTable.forName(spark, table.identifier).history(_VERSIONS_LOOKED_AT)
+    # Not `DeltaTable.forName`, which forgets the catalog in a name.
+    history = spark.sql(f"DESCRIBE HISTORY {table.identifier} LIMIT {_VERSIONS_LOOKED_AT}")
     [row] = history.where(history.userMetadata.contains(commit_id)).select("version", "operationMetrics").collect()
     return Commit(int(row.version), dict(row.operationMetrics))
 
