@@ -238,13 +238,15 @@ def test_a_comparison_that_failed_loses_nothing_and_is_not_repeated_at_once(
     assert {request.job_name for request in plant.tick()} == {"load_pi_timeseries"}
 
 
-def test_a_load_by_hand_compares_nothing_and_tells_what_is_known(plant: Plant) -> None:
+@pytest.mark.parametrize("last_day", [DAYS[0], DAYS[1]], ids=["one_partition", "a_range_of_partitions"])
+def test_a_load_by_hand_compares_nothing_and_tells_what_is_known(plant: Plant, last_day: date) -> None:
     plant.insert("BLR1", hour(1, 6.5))
     known = table_of(plant.compare())
     by_hand = plant.repository.get_job("__ASSET_JOB").get_subset(asset_selection={TIMESERIES})
-    result = by_hand.execute_in_process(
-        instance=plant.instance, partition_key=f"{DAYS[0]}|pumps", asset_selection=[TIMESERIES]
-    )
+    chosen: dict[str, Any] = {"partition_key": f"{DAYS[0]}|pumps"}
+    if last_day != DAYS[0]:
+        chosen = {"tags": {RANGE_START_TAG: f"{DAYS[0]}|pumps", RANGE_END_TAG: f"{last_day}|pumps"}}
+    result = by_hand.execute_in_process(instance=plant.instance, asset_selection=[TIMESERIES], **chosen)
     told = next(one for one in result.get_asset_check_evaluations() if one.check_name == COUNTS_MATCH)
     assert table_of(told) == known
     assert "load/requests" not in told.metadata

@@ -16,7 +16,7 @@ from pi_dagster.lake.schemas import QUALITY_FINDINGS_FILE_SCHEMA
 from pi_dagster.quality.findings import Findings, nothing, stretches
 from pi_dagster.quality.judging import MINUTE_US, Day, TagFacts, judge, silent_all_day
 from pi_dagster.quality.rule_tags import JudgedTag, RuleTags, TagPair
-from pi_dagster.quality.tag_rows import COLUMNS, Integers, Numbers, in_whole_tags
+from pi_dagster.quality.tag_rows import COLUMNS, Integers, Numbers, in_whole_tags, read_ahead
 from pi_dagster.quality_rules import AnyRule, DifferenceRule, GapRule
 from pi_dagster.site import Site
 
@@ -68,7 +68,8 @@ def judge_partition(
     began = time.monotonic()
     judged = _Judged(site.quality_rules, tags, day, tag_group)
     table = TimeseriesTable.open(lake)
-    for rows in in_whole_tags(table.sorted_rows(partition_date=day, tag_group=tag_group, columns=COLUMNS)):
+    sorted_rows = table.sorted_rows(partition_date=day, tag_group=tag_group, columns=COLUMNS)
+    for rows in read_ahead(in_whole_tags(sorted_rows)):
         judged.take(rows.web_ids)
         for rule in judged.rules:
             if not isinstance(rule, DifferenceRule):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 CHUNK_ROWS = 1_000_000
-"""Rows that are judged at once, if no tag has more; they take about 150 bytes each."""
+"""Rows that are judged at once, if no tag has more; they take about 150 bytes each, and the next are read meanwhile."""
 
 COLUMNS = (
     "tag_webid",
@@ -147,6 +148,15 @@ def in_whole_tags(batches: Iterable[pa.RecordBatch], *, rows: int = CHUNK_ROWS) 
             held_rows = found.table.num_rows - last
     if held_rows:
         yield _by_tag(held)
+
+
+def read_ahead(chunks: Iterator[TagRows]) -> Iterator[TagRows]:
+    """The same, but the next is read while one is judged, as both let go of Python's lock."""
+    with ThreadPoolExecutor(1, thread_name_prefix="pi-read-rows") as reader:
+        upcoming = reader.submit(next, chunks, None)
+        while (rows := upcoming.result()) is not None:
+            upcoming = reader.submit(next, chunks, None)
+            yield rows
 
 
 def _by_tag(batches: list[pa.RecordBatch]) -> TagRows:
