@@ -7,8 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import date
 from pathlib import Path
@@ -77,14 +76,6 @@ def driver(master: str, settings: dict[str, str], folder: Path) -> Iterator[Driv
     finally:
         application.kill()
         log.close()
-
-
-def wait_until(happens: Callable[[], bool]) -> None:
-    """Wait for something that other processes do."""
-    deadline = time.monotonic() + 240
-    while not happens():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def main(master: str, settings: dict[str, str]) -> None:

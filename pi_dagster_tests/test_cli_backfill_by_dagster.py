@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,6 @@ from typing import Any
 import dagster as dg
 import pytest
 import requests
-import tenacity
 from dagster._core.execution.backfill import BulkActionStatus
 from dagster._core.instance.ref import InstanceRef
 
@@ -24,6 +23,7 @@ from pi_dagster.dagster_record import DagsterRecord
 from pi_dagster.simulator import Fault, FaultKind
 from pi_dagster_tests.dagster_dev import dagster_dev
 from pi_dagster_tests.small_plant import DAYS, ROWS_PER_PARTITION, SmallPlant, small_plant
+from pi_dagster_tests.waiting import wait_until
 
 CANCEL = """
 mutation ($id: String!) { cancelPartitionBackfill(backfillId: $id) { __typename } }
@@ -67,14 +67,6 @@ class RunningDagster:
         with self.backfill(*options, "--json") as command:
             output, errors = command.communicate(timeout=300)
         return command.returncode, json.loads(output), errors
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    tenacity.Retrying(
-        retry=tenacity.retry_if_result(lambda is_so: not is_so),
-        wait=tenacity.wait_fixed(0.3),
-        stop=tenacity.stop_after_delay(300),
-    )(condition)
 
 
 @pytest.fixture(scope="module")

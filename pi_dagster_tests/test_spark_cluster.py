@@ -18,7 +18,8 @@ from pi_dagster.site import BasicLogin, LakeSettings, ServerSettings, Site, Spar
 from pi_dagster_tests.archive_truth import assert_equals_archive, truth
 from pi_dagster_tests.mixed_plant import DAY, NEXT_DAY, mixed_archive
 from pi_dagster_tests.spark_cluster import cluster
-from pi_dagster_tests.spark_driver import driver, wait_until
+from pi_dagster_tests.spark_driver import driver
+from pi_dagster_tests.waiting import wait_until
 
 pytestmark = pytest.mark.spark
 

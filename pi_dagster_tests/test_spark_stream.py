@@ -21,7 +21,8 @@ from pi_dagster.simulator.points import Point
 from pi_dagster.site import LakeSettings, ServerSettings, Site, TagGroup
 from pi_dagster_tests.archive_truth import assert_equals_archive, truth
 from pi_dagster_tests.conftest import LOCAL_SPARK
-from pi_dagster_tests.spark_driver import driver, follow, wait_until
+from pi_dagster_tests.spark_driver import driver, follow
+from pi_dagster_tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession

@@ -20,7 +20,6 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 from pydantic import ValidationError
-from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from pi_dagster.diagnosis import diagnose
 from pi_dagster.piwebapi import objects
@@ -35,6 +34,7 @@ from pi_dagster.simulator.auth import LoginMethod
 from pi_dagster.simulator.generator import GeneratedBase
 from pi_dagster.site import LakeSettings, ServerSettings, Site, TagGroup
 from pi_dagster_tests.test_piwebapi_transport import QUICK, Script, answer, serving
+from pi_dagster_tests.waiting import wait_until
 
 LONG_AGO = datetime.datetime(2001, 1, 1, tzinfo=datetime.timezone.utc)
 
@@ -115,10 +115,7 @@ def test_who_stops_does_not_wait_for_answers(authority: trustme.CA, ca_bundle: s
         with Transport(ServerSettings(url=running.url, ca_bundle=ca_bundle)) as transport:
             waiting = threading.Thread(target=ask_for_the_status, args=[transport])
             waiting.start()
-            is_under_way = Retrying(
-                retry=retry_if_result(lambda n: n == 0), wait=wait_fixed(0.01), stop=stop_after_delay(30)
-            )
-            is_under_way(lambda: running.requests.in_flight)
+            wait_until(lambda: running.requests.in_flight)
             transport.stop()
             waiting.join(timeout=30)
             assert len(failures) == 1

@@ -6,13 +6,13 @@ saw for the documentation.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
-import tenacity
 
 from pi_dagster_tests.dagster_dev import DAYS, DagsterUI, dagster_ui
+from pi_dagster_tests.waiting import wait_until
 
 RUNS = "query { runsOrError { ... on Runs { results { status } } } }"
 BACKFILLS = """
@@ -24,14 +24,6 @@ query { partitionBackfillsOrError { ... on PartitionBackfills { results { id sta
 def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DagsterUI]:
     with dagster_ui(tmp_path_factory.mktemp("project")) as ui:
         yield ui
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    tenacity.Retrying(
-        retry=tenacity.retry_if_result(lambda is_so: not is_so),
-        wait=tenacity.wait_fixed(0.5),
-        stop=tenacity.stop_after_delay(300),
-    )(condition)
 
 
 def finished_runs(ui: DagsterUI) -> list[str]:
