@@ -18,9 +18,10 @@ from benchmarks.loads import benchmark_site, list_tags
 from benchmarks.measuring import Cost, cost_of
 from benchmarks.plants import DAY
 from benchmarks.results import Figure, Row, Scale, Section, Table, at_least, at_most
+from pi_dagster.ingest.load_plans import Partition
 from pi_dagster.ingest.reconcile import Comparison, Reconciler
 from pi_dagster.ingest.source import open_source
-from pi_dagster.ingest.timeseries import Partition, partitions_in_turn
+from pi_dagster.ingest.timeseries import partitions_in_turn
 from pi_dagster.lake import Lake
 from pi_dagster.simulator import Simulator, SimulatorSettings
 from pi_dagster.simulator.archive import TICKS_PER_SECOND, Archive, Events, Ticks, to_ticks

@@ -27,9 +27,9 @@ from benchmarks.plants import EVERY_20_SECONDS, LAG, MIDNIGHT, generated, plant
 from benchmarks.report import as_json, markdown, print_machine, print_section, wide_screen, write, write_markdown
 from benchmarks.results import Figure, Row, Section, Table, at_most
 from benchmarks.tail import INTERVAL, TAGS_A_PARTITION, tail_site
+from pi_dagster.ingest.load_plans import Partition
 from pi_dagster.ingest.source import open_source
 from pi_dagster.ingest.tail import Watermark, load_tail
-from pi_dagster.ingest.timeseries import Partition
 from pi_dagster.lake import Lake, TimeseriesTable
 from pi_dagster.site import Site
 

@@ -18,10 +18,10 @@ from benchmarks.measuring import Call, Cost, cost_of, own_process, peak_megabyte
 from benchmarks.plants import DAY, EVERY_20_SECONDS, LAG, MIDNIGHT, Plant, generated, plant
 from benchmarks.replay import Replay, replaying
 from benchmarks.results import Figure, Row, Scale, Section, Table, at_most
+from pi_dagster.ingest.load_plans import Partition
 from pi_dagster.ingest.report import WindowReport
 from pi_dagster.ingest.source import open_source
 from pi_dagster.ingest.tail import Watermark, load_tail
-from pi_dagster.ingest.timeseries import Partition
 from pi_dagster.lake import Lake, NewRows, PartitionWindow, TimeseriesTable
 from pi_dagster.site import Site
 

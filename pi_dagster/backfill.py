@@ -23,7 +23,7 @@ from pi_dagster.automation.run_failures import failed_partitions, reason_of, ste
 from pi_dagster.automation.schedules import STOPPED_TAG, list_began
 from pi_dagster.dagster_record import DagsterRecord
 from pi_dagster.factory import build_pi_definitions
-from pi_dagster.ingest.timeseries import Partition
+from pi_dagster.ingest.load_plans import Partition
 from pi_dagster.lake.schemas import PI_ASSET_ATTRIBUTES, PI_ASSET_HIERARCHY, PI_POINTS, PI_TIMESERIES
 from pi_dagster.runs_here import RunFailedError, run_here
 from pi_dagster.site import Site

@@ -20,9 +20,10 @@ from multiprocessing.process import BaseProcess
 from types import FrameType
 from typing import Any
 
+from pi_dagster.ingest.load_plans import Partition
 from pi_dagster.ingest.source import open_source
 from pi_dagster.ingest.tail import Watermark, load_tail
-from pi_dagster.ingest.timeseries import Partition, load_partition
+from pi_dagster.ingest.timeseries import load_partition
 from pi_dagster.lake import Lake, LakeError
 from pi_dagster.site import Site
 

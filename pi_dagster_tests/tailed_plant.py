@@ -8,12 +8,13 @@ from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 
 from pi_dagster.ingest.errors import NoTagsError, TagsFailedError
+from pi_dagster.ingest.load_plans import Partition
 from pi_dagster.ingest.points import refresh_points
 from pi_dagster.ingest.report import WindowReport
 from pi_dagster.ingest.source import open_source
 from pi_dagster.ingest.tag_errors import Loaded, OpenErrors, record_tag_errors
 from pi_dagster.ingest.tail import Watermark, load_tail
-from pi_dagster.ingest.timeseries import Outcome, Partition, load_partition
+from pi_dagster.ingest.timeseries import Outcome, load_partition
 from pi_dagster.ingest.window import Window
 from pi_dagster.lake import Lake, TimeseriesTable
 from pi_dagster.piwebapi import PIWebAPISource

@@ -11,10 +11,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from pi_dagster.ingest.load_plans import Partition
 from pi_dagster.ingest.points import refresh_points
 from pi_dagster.ingest.source import open_source
 from pi_dagster.ingest.tail import Watermark
-from pi_dagster.ingest.timeseries import Partition
 from pi_dagster.lake import Lake, TimeseriesTable
 from pi_dagster.simulator import Simulator, SimulatorSettings
 from pi_dagster.simulator.archive import Archive, Events, MemoryBase, to_ticks

@@ -12,6 +12,7 @@ import pytest
 
 from pi_dagster.ingest import stream_updates
 from pi_dagster.ingest.errors import PointsMissingError
+from pi_dagster.ingest.load_plans import Partition
 from pi_dagster.ingest.points import refresh_points
 from pi_dagster.ingest.source import open_source
 from pi_dagster.ingest.stream_updates import (
@@ -21,7 +22,6 @@ from pi_dagster.ingest.stream_updates import (
     follow,
     has_to_be_loaded_again,
 )
-from pi_dagster.ingest.timeseries import Partition
 from pi_dagster.lake import Lake
 from pi_dagster.simulator import Fault, FaultKind, RunningSimulator, Simulator, SimulatorSettings
 from pi_dagster.simulator.archive import Archive, ArchiveChange, Events, MemoryBase, UpdateOption, to_ticks

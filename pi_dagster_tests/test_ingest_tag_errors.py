@@ -11,9 +11,9 @@ import pyarrow.compute as pc
 import pytest
 
 from pi_dagster.ingest.errors import TagsFailedError
+from pi_dagster.ingest.load_plans import Partition
 from pi_dagster.ingest.report import FailedTag, TagErrorKind, WindowReport
 from pi_dagster.ingest.tag_errors import OpenErrors, UnreadTags, record_tag_errors, rows_after
-from pi_dagster.ingest.timeseries import Partition
 from pi_dagster.ingest.window import Window
 from pi_dagster.lake import ForeignTableError, Lake, PointsTable, TagErrorsTable
 from pi_dagster.lake.schemas import TAG_ERRORS_SCHEMA

@@ -11,9 +11,9 @@ import pytest
 from deltalake import DeltaTable
 
 from pi_dagster.ingest.errors import TagsFailedError
+from pi_dagster.ingest.load_plans import Partition
 from pi_dagster.ingest.report import WindowReport
 from pi_dagster.ingest.tail import Watermark
-from pi_dagster.ingest.timeseries import Partition
 from pi_dagster.ingest.window import Window
 from pi_dagster.lake import LakeError
 from pi_dagster.piwebapi import errors as piwebapi

@@ -12,7 +12,7 @@ import pytest
 from pi_dagster.automation.partitions import RANGE_END_TAG, RANGE_START_TAG, TAIL_TAG
 from pi_dagster.automation.reload import LOAD_TAG, Reload, partitions_of_run, plan_reload
 from pi_dagster.factory import build_pi_definitions
-from pi_dagster.ingest.timeseries import Partition
+from pi_dagster.ingest.load_plans import Partition
 from pi_dagster.site import Site
 
 JOB = "load_pi_timeseries"

@@ -23,9 +23,10 @@ from databricks.sdk.service import compute, jobs
 from msgspec import ValidationError
 
 from pi_dagster.ingest.errors import PARTITION_ERRORS, IngestError
+from pi_dagster.ingest.load_plans import Partition
 from pi_dagster.ingest.outcomes import outcome_of
 from pi_dagster.ingest.report import WindowReport
-from pi_dagster.ingest.timeseries import Outcome, Partition
+from pi_dagster.ingest.timeseries import Outcome
 from pi_dagster.redaction import redacted
 from pi_dagster.site import DatabricksSettings, ExistingCluster, NewCluster, Site
 

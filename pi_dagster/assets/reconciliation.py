@@ -26,8 +26,8 @@ from pi_dagster.automation.reconcile import (
     when_loads_began,
 )
 from pi_dagster.ingest.errors import NoTagsError
+from pi_dagster.ingest.load_plans import Partition
 from pi_dagster.ingest.reconcile import Comparison, CountDifference, Reconciler
-from pi_dagster.ingest.timeseries import Partition
 from pi_dagster.resources import SiteResources
 from pi_dagster.site import Site
 

@@ -27,8 +27,9 @@ from pi_dagster.automation.partitions import (
 )
 from pi_dagster.automation.schedules import DAYS_BEHIND_TAG, STOPPED_TAG
 from pi_dagster.ingest.errors import PARTITION_ERRORS
+from pi_dagster.ingest.load_plans import Partition
 from pi_dagster.ingest.tail import load_tail
-from pi_dagster.ingest.timeseries import Outcome, Partition, PartitionLoad, partitions_in_turn, run_in_turn
+from pi_dagster.ingest.timeseries import Outcome, PartitionLoad, partitions_in_turn, run_in_turn
 from pi_dagster.lake import Lake
 from pi_dagster.lake.schemas import PI_TIMESERIES
 from pi_dagster.piwebapi import PIWebAPISource

@@ -18,8 +18,8 @@ from pi_dagster.automation.partitions import (
     partition_key,
     split_partition_key,
 )
+from pi_dagster.ingest.load_plans import Partition
 from pi_dagster.ingest.tail import Watermark
-from pi_dagster.ingest.timeseries import Partition
 
 
 def last_watermarks(

@@ -27,8 +27,8 @@ from pi_dagster.automation.last_loads import last_load_ids, loads_by_id
 from pi_dagster.automation.partitions import SETTLED, partition_key, split_partition_key
 from pi_dagster.automation.reload import Reload, partitions_of_run, plan_reload
 from pi_dagster.automation.schedules import LOAD_TAG, UNFINISHED
+from pi_dagster.ingest.load_plans import Partition
 from pi_dagster.ingest.reconcile import CountDifference
-from pi_dagster.ingest.timeseries import Partition
 from pi_dagster.site import Site
 
 COUNTS_MATCH = "counts_match_the_archive"

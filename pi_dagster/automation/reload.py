@@ -22,7 +22,7 @@ from pi_dagster.automation.partitions import (
     split_partition_key,
 )
 from pi_dagster.automation.schedules import LOAD_TAG, UNFINISHED
-from pi_dagster.ingest.timeseries import Partition
+from pi_dagster.ingest.load_plans import Partition
 from pi_dagster.site import Site
 
 RUNS_A_TICK = 5

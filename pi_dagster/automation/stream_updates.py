@@ -26,8 +26,8 @@ from pi_dagster.automation.reload import (
 )
 from pi_dagster.automation.schedules import LOAD_TAG
 from pi_dagster.automation.updates_cursor import MarkerMemory, UpdatesCursor
+from pi_dagster.ingest.load_plans import Partition
 from pi_dagster.ingest.stream_updates import Followed, Following, follow
-from pi_dagster.ingest.timeseries import Partition
 from pi_dagster.resources import SiteResources
 from pi_dagster.site import Site, StreamUpdateSettings
 

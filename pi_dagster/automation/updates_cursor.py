@@ -21,8 +21,8 @@ from itertools import count
 from typing import Any
 
 from pi_dagster.automation.frame_days import days_between, stretches
+from pi_dagster.ingest.load_plans import Partition
 from pi_dagster.ingest.stream_updates import Following
-from pi_dagster.ingest.timeseries import Partition
 
 LONGEST_CURSOR = 4_000
 """Characters."""

@@ -14,11 +14,11 @@ from datetime import date, datetime, timezone
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pi_dagster.ingest.load_plans import Partition
 from pi_dagster.ingest.report import EventDifference, FailedTag
 from pi_dagster.ingest.rows import table_rows
 from pi_dagster.ingest.tag_errors import UnreadTags
 from pi_dagster.ingest.tags import PartitionTags, TagList
-from pi_dagster.ingest.timeseries import Partition
 from pi_dagster.ingest.window import Window
 from pi_dagster.lake import Lake, TimeseriesTable
 from pi_dagster.lake.difference import ChangedEvent, EventChanges, comparing

@@ -16,8 +16,8 @@ import msgspec
 import pyarrow as pa
 
 from pi_dagster.ingest.errors import IngestError, TagsFailedError
+from pi_dagster.ingest.load_plans import Partition
 from pi_dagster.ingest.report import FailedTag, WindowReport
-from pi_dagster.ingest.timeseries import Partition
 from pi_dagster.ingest.window import Window
 from pi_dagster.lake.errors import LakeError
 from pi_dagster.piwebapi import PIWebAPIError

@@ -14,8 +14,9 @@ import msgspec
 import pyarrow as pa
 
 from pi_dagster.ingest.errors import PARTITION_ERRORS, IngestError, RemotePartitionError, TagsFailedError
+from pi_dagster.ingest.load_plans import Partition
 from pi_dagster.ingest.report import FailedTag, WindowReport
-from pi_dagster.ingest.timeseries import Outcome, Partition
+from pi_dagster.ingest.timeseries import Outcome
 from pi_dagster.ingest.window import Window
 
 

@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 import pyarrow.compute as pc
 
+from pi_dagster.ingest.load_plans import Partition
 from pi_dagster.ingest.tags import PartitionTags, TagList
-from pi_dagster.ingest.timeseries import Partition
 from pi_dagster.ingest.window import Window
 from pi_dagster.lake import Lake, PointsTable, TimeseriesTable
 from pi_dagster.lake.event_counts import NOTHING, EventCount, count_rows, event_counts

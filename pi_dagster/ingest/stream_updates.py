@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pi_dagster.ingest.errors import IngestError, PointsMissingError
-from pi_dagster.ingest.timeseries import CLOCKS_DIFFER, Partition
+from pi_dagster.ingest.load_plans import CLOCKS_DIFFER, Partition
 from pi_dagster.ingest.window import Window
 from pi_dagster.lake import Lake, PointsTable
 from pi_dagster.piwebapi import PIWebAPISource

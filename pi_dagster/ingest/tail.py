@@ -14,17 +14,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from pi_dagster.ingest.errors import IngestError
+from pi_dagster.ingest.load_plans import Partition, Planner, Progress
 from pi_dagster.ingest.report import WindowReport
 from pi_dagster.ingest.tags import TagList
-from pi_dagster.ingest.timeseries import (
-    Outcome,
-    Partition,
-    PartitionLoad,
-    Planner,
-    Progress,
-    loads_in_turn,
-    run_in_turn,
-)
+from pi_dagster.ingest.timeseries import Outcome, PartitionLoad, loads_in_turn, run_in_turn
 from pi_dagster.ingest.window import Window
 from pi_dagster.lake import Lake, NewRows, PartitionWindow, TimeseriesTable
 from pi_dagster.lake.errors import LakeError

@@ -26,11 +26,12 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own custom
 
 from pi_dagster.ingest.errors import IngestError, TagsFailedError
+from pi_dagster.ingest.load_plans import Partition, Plan, Planner
 from pi_dagster.ingest.report import WindowReport
 from pi_dagster.ingest.rows import RowSummary
 from pi_dagster.ingest.tag_errors import UnreadTags
 from pi_dagster.ingest.tags import TagList
-from pi_dagster.ingest.timeseries import Partition, PartitionLoad, Plan, Planner
+from pi_dagster.ingest.timeseries import PartitionLoad
 from pi_dagster.ingest.window import Window
 from pi_dagster.lake import Lake, PartitionWindow, TimeseriesTable, WindowCommit
 from pi_dagster.lake.difference import CONTENT, EventChanges

@@ -26,9 +26,10 @@ from dagster_pipes import (
 from pyspark.sql import SparkSession
 
 from pi_dagster.ingest.errors import PARTITION_ERRORS, IngestError
+from pi_dagster.ingest.load_plans import Partition
 from pi_dagster.ingest.outcomes import outcome_message
 from pi_dagster.ingest.source import open_source
-from pi_dagster.ingest.timeseries import Outcome, Partition, run_in_turn
+from pi_dagster.ingest.timeseries import Outcome, run_in_turn
 from pi_dagster.lake import Lake
 from pi_dagster.site import Serverless, Site, secret_from_environment
 from pi_dagster.spark.data_source import register
