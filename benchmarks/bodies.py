@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.plants import MIDNIGHT
-from pi_dagster.simulator.archive import NOT_A_STATE, TICKS_PER_SECOND, Events, to_ticks
 from pi_dagster.simulator.encoding import TIMED_VALUE_FIELDS, encode_events
+from pi_dagster.simulator.events import NOT_A_STATE, TICKS_PER_SECOND, Events, to_ticks
 from pi_dagster.simulator.plant import MESSAGES
 from pi_dagster.webid import WebIdType, point_webid
 

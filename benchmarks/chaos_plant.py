@@ -13,7 +13,8 @@ import numpy as np
 import pyarrow as pa
 
 from pi_dagster.simulator import RunningSimulator, Simulator, SimulatorSettings
-from pi_dagster.simulator.archive import Archive, Events, MemoryBase, UpdateOption, to_ticks
+from pi_dagster.simulator.archive import Archive, MemoryBase, UpdateOption
+from pi_dagster.simulator.events import Events, to_ticks
 from pi_dagster.simulator.points import DigitalSet, Point, PointType
 from pi_dagster.webid import point_webid
 from pi_dagster_tests.archive_truth import truth

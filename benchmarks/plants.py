@@ -20,17 +20,10 @@ import numpy as np
 from pi_dagster.simulator import Simulator, SimulatorSettings
 from pi_dagster.simulator.af_model import AssetDatabase
 from pi_dagster.simulator.af_plant import PlantDatabase
-from pi_dagster.simulator.archive import (
-    TICKS_PER_SECOND,
-    Archive,
-    ArchiveBase,
-    Events,
-    MemoryBase,
-    Ticks,
-    to_ticks,
-)
+from pi_dagster.simulator.archive import Archive, ArchiveBase, MemoryBase
 from pi_dagster.simulator.event_frame_history import FrameHistory
 from pi_dagster.simulator.event_frames import EventFrameStore
+from pi_dagster.simulator.events import TICKS_PER_SECOND, Events, Ticks, to_ticks
 from pi_dagster.simulator.generator import GeneratedBase
 from pi_dagster.simulator.plant import UNIFORM_1HZ, Mix, Sampling
 from pi_dagster.simulator.points import Point

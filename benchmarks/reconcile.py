@@ -24,7 +24,8 @@ from pi_dagster.ingest.source import open_source
 from pi_dagster.ingest.timeseries import partitions_in_turn
 from pi_dagster.lake import Lake
 from pi_dagster.simulator import Simulator, SimulatorSettings
-from pi_dagster.simulator.archive import TICKS_PER_SECOND, Archive, Events, Ticks, to_ticks
+from pi_dagster.simulator.archive import Archive
+from pi_dagster.simulator.events import TICKS_PER_SECOND, Events, Ticks, to_ticks
 from pi_dagster.simulator.generator import GeneratedBase
 from pi_dagster.simulator.plant import Mix, Sampling
 from pi_dagster.simulator.points import Point

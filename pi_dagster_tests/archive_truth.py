@@ -9,7 +9,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from pi_dagster.simulator.archive import ANNOTATED, BAD, QUESTIONABLE, SUBSTITUTED, Archive, to_ticks
+from pi_dagster.simulator.archive import Archive
+from pi_dagster.simulator.events import ANNOTATED, BAD, QUESTIONABLE, SUBSTITUTED, to_ticks
 from pi_dagster.simulator.points import Point
 from pi_dagster.webid import point_webid
 

@@ -16,9 +16,10 @@ from pi_dagster.lake import Lake, TimeseriesTable
 from pi_dagster.simulator import Fault, FaultKind, RunningSimulator, Simulator, SimulatorSettings
 from pi_dagster.simulator.af_model import PI_POINT, AttributeTemplate, ElementTemplate
 from pi_dagster.simulator.af_tree import TreeDatabase
-from pi_dagster.simulator.archive import Archive, Events, MemoryBase, to_ticks
+from pi_dagster.simulator.archive import Archive, MemoryBase
 from pi_dagster.simulator.event_frame_templates import EVENT_FRAME_CATEGORIES, EVENT_FRAME_SETS, EVENT_FRAME_TEMPLATES
 from pi_dagster.simulator.event_frames import EventFrameStore
+from pi_dagster.simulator.events import Events, to_ticks
 from pi_dagster.simulator.points import Point
 from pi_dagster.site import Site
 from pi_dagster.webid import point_webid

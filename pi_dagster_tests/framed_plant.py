@@ -16,11 +16,12 @@ from deltalake import DeltaTable
 from pi_dagster.simulator import RunningSimulator, Simulator, SimulatorSettings
 from pi_dagster.simulator.af_model import Attribute
 from pi_dagster.simulator.af_tree import TreeDatabase
-from pi_dagster.simulator.archive import Archive, MemoryBase, Ticks, to_ticks
+from pi_dagster.simulator.archive import Archive, MemoryBase
 from pi_dagster.simulator.event_frame_history import FrameHistory
 from pi_dagster.simulator.event_frame_model import EventFrame
 from pi_dagster.simulator.event_frame_templates import EVENT_FRAME_CATEGORIES, EVENT_FRAME_SETS, EVENT_FRAME_TEMPLATES
 from pi_dagster.simulator.event_frames import EventFrameStore
+from pi_dagster.simulator.events import Ticks, to_ticks
 from pi_dagster.site import Site
 
 TODAY = datetime.now(timezone.utc).replace(hour=0, minute=0, second=0, microsecond=0)

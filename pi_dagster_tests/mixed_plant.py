@@ -7,16 +7,15 @@ from uuid import UUID
 
 import numpy as np
 
-from pi_dagster.simulator.archive import (
+from pi_dagster.simulator.archive import Archive, MemoryBase
+from pi_dagster.simulator.events import (
     ANNOTATED,
     BAD,
     NOT_A_STATE,
     QUESTIONABLE,
     SUBSTITUTED,
     TICKS_PER_SECOND,
-    Archive,
     Events,
-    MemoryBase,
     to_ticks,
 )
 from pi_dagster.simulator.points import DigitalSet, Point, PointType

@@ -12,7 +12,8 @@ from uuid import UUID
 import requests
 
 from pi_dagster.simulator import RunningSimulator, Simulator, SimulatorSettings
-from pi_dagster.simulator.archive import TICKS_PER_SECOND, Archive, Events, MemoryBase, to_ticks
+from pi_dagster.simulator.archive import Archive, MemoryBase
+from pi_dagster.simulator.events import TICKS_PER_SECOND, Events, to_ticks
 from pi_dagster.simulator.points import DigitalSet, Point
 from pi_dagster.webid import WebIdType, data_server_webid, point_webid
 

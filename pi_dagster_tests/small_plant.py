@@ -13,7 +13,8 @@ from deltalake import DeltaTable
 
 from pi_dagster.definitions import defs
 from pi_dagster.simulator import Fault, FaultKind, RunningSimulator, Simulator
-from pi_dagster.simulator.archive import Archive, Events, MemoryBase, to_ticks
+from pi_dagster.simulator.archive import Archive, MemoryBase
+from pi_dagster.simulator.events import Events, to_ticks
 from pi_dagster.simulator.points import Point
 from pi_dagster.webid import point_webid
 

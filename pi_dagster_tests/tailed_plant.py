@@ -20,7 +20,8 @@ from pi_dagster.lake import Lake, TimeseriesTable
 from pi_dagster.piwebapi import PIWebAPISource
 from pi_dagster.piwebapi import errors as piwebapi
 from pi_dagster.simulator import Fault, FaultKind, RunningSimulator, Simulator, SimulatorSettings
-from pi_dagster.simulator.archive import Archive, Events, MemoryBase, to_ticks
+from pi_dagster.simulator.archive import Archive, MemoryBase
+from pi_dagster.simulator.events import Events, to_ticks
 from pi_dagster.simulator.points import Point
 from pi_dagster.site import LakeSettings, ServerSettings, Site, TagGroup
 from pi_dagster.webid import point_webid

@@ -23,7 +23,7 @@ from pi_dagster.ingest.report import EventDifference
 from pi_dagster.ingest.source import open_source
 from pi_dagster.ingest.timeseries import load_partition
 from pi_dagster.lake import Lake
-from pi_dagster.simulator.archive import Events, to_ticks
+from pi_dagster.simulator.events import Events, to_ticks
 from pi_dagster_tests.small_plant import DAYS, GROUPS, ROWS_PER_PARTITION, TODAY, SmallPlant, small_plant
 
 FIRST = datetime.fromisoformat(f"{DAYS[0]}T00:00:00+00:00")

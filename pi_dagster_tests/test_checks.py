@@ -12,7 +12,7 @@ from deltalake import DeltaTable, Field, write_deltalake
 
 from pi_dagster.automation.partitions import range_tags
 from pi_dagster.simulator import Fault, FaultKind
-from pi_dagster.simulator.archive import BAD, to_ticks
+from pi_dagster.simulator.events import BAD, to_ticks
 from pi_dagster_tests.checked_plant import GROUPS, MINUTE, CheckedPlant, checked_plant, offenders
 
 CHECKS = {

@@ -19,7 +19,8 @@ from pi_dagster.cli.telling import EXIT_CODES
 from pi_dagster.diagnosis import is_users_mistake
 from pi_dagster.piwebapi.errors import LoginRefusedError, RequestTimeoutError, ServerTroubleError
 from pi_dagster.simulator import RunningSimulator, Simulator, SimulatorSettings
-from pi_dagster.simulator.archive import TICKS_PER_SECOND, Archive, utc_now
+from pi_dagster.simulator.archive import Archive
+from pi_dagster.simulator.events import TICKS_PER_SECOND, utc_now
 from pi_dagster.simulator.generator import GeneratedBase
 
 COMMAND = [sys.executable, "-c", "from pi_dagster.cli import main; main()"]

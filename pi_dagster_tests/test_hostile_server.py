@@ -40,7 +40,8 @@ from pi_dagster.server_text import as_code_block, printable
 from pi_dagster.simulator import RunningSimulator, Simulator, SimulatorSettings
 from pi_dagster.simulator.af_model import AttributeTemplate
 from pi_dagster.simulator.af_tree import TreeDatabase
-from pi_dagster.simulator.archive import Archive, Events, MemoryBase, to_ticks
+from pi_dagster.simulator.archive import Archive, MemoryBase
+from pi_dagster.simulator.events import Events, to_ticks
 from pi_dagster.simulator.points import Point
 from pi_dagster.site import BasicLogin, LakeSettings, ServerSettings, Site, TagGroup
 from pi_dagster_tests.hostile_bodies import NAMES

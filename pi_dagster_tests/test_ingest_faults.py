@@ -19,7 +19,7 @@ from pi_dagster.piwebapi import PIWebAPIError, PIWebAPISource, StreamRef
 from pi_dagster.piwebapi.errors import LoginRefusedError, RequestTimeoutError, ServerTroubleError
 from pi_dagster.piwebapi.retrying import RetryPolicy
 from pi_dagster.simulator import Fault, FaultKind, RunningSimulator, Simulator, SimulatorSettings
-from pi_dagster.simulator.archive import Events, to_ticks
+from pi_dagster.simulator.events import Events, to_ticks
 from pi_dagster.site import LakeSettings, ServerSettings, Site, TagGroup
 from pi_dagster.webid import point_webid
 from pi_dagster_tests.archive_truth import assert_equals_archive, truth

@@ -17,7 +17,8 @@ from pi_dagster.ingest.source import open_source
 from pi_dagster.ingest.timeseries import load_partition
 from pi_dagster.lake import Lake
 from pi_dagster.simulator import Fault, FaultKind, RunningSimulator, Simulator, SimulatorSettings
-from pi_dagster.simulator.archive import Archive, Events, MemoryBase, to_ticks
+from pi_dagster.simulator.archive import Archive, MemoryBase
+from pi_dagster.simulator.events import Events, to_ticks
 from pi_dagster.simulator.points import Point
 from pi_dagster.site import Site, TagGroup
 from pi_dagster.webid import point_webid

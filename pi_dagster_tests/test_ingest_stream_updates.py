@@ -24,7 +24,8 @@ from pi_dagster.ingest.stream_updates import (
 )
 from pi_dagster.lake import Lake
 from pi_dagster.simulator import Fault, FaultKind, RunningSimulator, Simulator, SimulatorSettings
-from pi_dagster.simulator.archive import Archive, ArchiveChange, Events, MemoryBase, UpdateOption, to_ticks
+from pi_dagster.simulator.archive import Archive, ArchiveChange, MemoryBase, UpdateOption
+from pi_dagster.simulator.events import Events, to_ticks
 from pi_dagster.simulator.points import Point
 from pi_dagster.simulator.update_signups import CHANGED, TOO_MANY
 from pi_dagster.site import Site

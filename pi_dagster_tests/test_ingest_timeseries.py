@@ -16,7 +16,8 @@ from pi_dagster.ingest.source import open_source
 from pi_dagster.ingest.timeseries import load_partition
 from pi_dagster.lake import Lake, TimeseriesTable
 from pi_dagster.simulator import RunningSimulator, Simulator, SimulatorSettings
-from pi_dagster.simulator.archive import Archive, Events, MemoryBase, to_ticks
+from pi_dagster.simulator.archive import Archive, MemoryBase
+from pi_dagster.simulator.events import Events, to_ticks
 from pi_dagster.simulator.points import Point
 from pi_dagster.site import LakeSettings, ServerSettings, Site, TagGroup
 from pi_dagster_tests.archive_truth import assert_equals_archive, truth

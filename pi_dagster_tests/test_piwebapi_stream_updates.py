@@ -14,7 +14,8 @@ from pi_dagster.piwebapi import PIWebAPISource
 from pi_dagster.piwebapi.errors import StreamUpdatesMissingError, TransientError, WriteRefusedError
 from pi_dagster.piwebapi.stream_updates import CHANGES_SCHEMA, TAGS_A_REQUEST, Registration, register, updates_since
 from pi_dagster.simulator import Fault, FaultKind, RunningSimulator, Simulator, SimulatorSettings
-from pi_dagster.simulator.archive import Archive, Events, MemoryBase, UpdateOption
+from pi_dagster.simulator.archive import Archive, MemoryBase, UpdateOption
+from pi_dagster.simulator.events import Events
 from pi_dagster.simulator.points import Point
 from pi_dagster.simulator.update_signups import CHANGED
 from pi_dagster.site import ServerSettings

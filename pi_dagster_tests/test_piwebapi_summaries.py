@@ -15,7 +15,8 @@ from pi_dagster.piwebapi.errors import ServerTroubleError
 from pi_dagster.piwebapi.summaries import EventCounter, ServerCounts
 from pi_dagster.piwebapi.transport import Transport
 from pi_dagster.simulator import Fault, FaultKind, Simulator, SimulatorSettings
-from pi_dagster.simulator.archive import Archive, Events, MemoryBase, to_ticks
+from pi_dagster.simulator.archive import Archive, MemoryBase
+from pi_dagster.simulator.events import Events, to_ticks
 from pi_dagster.simulator.points import Point
 from pi_dagster.site import ServerSettings
 from pi_dagster.webid import point_webid

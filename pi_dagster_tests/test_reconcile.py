@@ -19,7 +19,8 @@ from pi_dagster.factory import build_pi_definitions
 from pi_dagster.ingest.reconcile import CountDifference
 from pi_dagster.lake import Lake, TimeseriesTable
 from pi_dagster.simulator import Fault, FaultKind, RunningSimulator, Simulator
-from pi_dagster.simulator.archive import Archive, Events, MemoryBase, to_ticks
+from pi_dagster.simulator.archive import Archive, MemoryBase
+from pi_dagster.simulator.events import Events, to_ticks
 from pi_dagster.simulator.points import Point
 from pi_dagster.site import Site
 from pi_dagster_tests.archive_truth import assert_equals_archive, truth

@@ -8,7 +8,7 @@ import requests
 
 from pi_dagster.simulator.af_model import PI_POINT, AttributeTemplate
 from pi_dagster.simulator.af_tree import TreeDatabase
-from pi_dagster.simulator.archive import TICKS_PER_SECOND
+from pi_dagster.simulator.events import TICKS_PER_SECOND
 from pi_dagster.webid import WebIdType
 from pi_dagster_tests.planted_archive import FLOW, NOON, TIES
 from pi_dagster_tests.planted_assets import Assets, element_web_id, planted_assets

@@ -7,16 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pi_dagster.simulator.archive import (
-    MAX_TICKS,
-    SUBSTITUTED,
-    Archive,
-    Events,
-    MemoryBase,
-    UpdateOption,
-    iso_timestamp,
-    to_ticks,
-)
+from pi_dagster.simulator.archive import Archive, MemoryBase, UpdateOption
+from pi_dagster.simulator.events import MAX_TICKS, SUBSTITUTED, Events, iso_timestamp, to_ticks
 from pi_dagster.simulator.points import Point
 
 POINT = Point(id=7, name="PMP17:VIB_DE.PV")

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pi_dagster.simulator.archive import MAX_TICKS, Events, iso_timestamp
 from pi_dagster.simulator.encoding import TIMED_VALUE_FIELDS, encode_events
+from pi_dagster.simulator.events import MAX_TICKS, Events, iso_timestamp
 from pi_dagster.simulator.points import PointType
 
 STATES = ("Stopped", "Läuft", 'Fault "A"')

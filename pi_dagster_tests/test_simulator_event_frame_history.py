@@ -11,11 +11,11 @@ import requests
 from pi_dagster.simulator import spawned
 from pi_dagster.simulator.af_model import AssetDatabase
 from pi_dagster.simulator.af_tree import TreeDatabase
-from pi_dagster.simulator.archive import iso_timestamp, to_ticks
 from pi_dagster.simulator.event_frame_history import FrameHistory
 from pi_dagster.simulator.event_frame_model import SEVERITIES, EventFrame
 from pi_dagster.simulator.event_frame_search import FrameCondition, FrameSearch, TimeLimits
 from pi_dagster.simulator.event_frames import EventFrameStore
+from pi_dagster.simulator.events import iso_timestamp, to_ticks
 from pi_dagster_tests.planted_archive import HOUR, NOON
 from pi_dagster_tests.planted_event_frames import DAY, Plant, frame_web_id, planted_frames, small_database
 from pi_dagster_tests.planted_event_frames import HISTORY_END as END

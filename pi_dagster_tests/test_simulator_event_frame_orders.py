@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 import requests
 
-from pi_dagster.simulator.archive import iso_timestamp
+from pi_dagster.simulator.events import iso_timestamp
 from pi_dagster_tests.planted_archive import HOUR, NOON
 from pi_dagster_tests.planted_event_frames import Plant, planted_frames
 

@@ -9,8 +9,8 @@ import requests
 
 from pi_dagster.simulator import Simulator
 from pi_dagster.simulator.af_tree import TreeDatabase
-from pi_dagster.simulator.archive import iso_timestamp
 from pi_dagster.simulator.event_frames import EventFrameStore
+from pi_dagster.simulator.events import iso_timestamp
 from pi_dagster.webid import WebIdType
 from pi_dagster_tests.planted_archive import FLOW, HOUR, MINUTE, NOON, Client, planted_archive
 from pi_dagster_tests.planted_event_frames import DAY, Plant, frame_web_id, planted_frames

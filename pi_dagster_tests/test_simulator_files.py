@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pi_dagster.simulator.archive import MAX_TICKS, Archive, to_ticks
+from pi_dagster.simulator.archive import Archive
+from pi_dagster.simulator.events import MAX_TICKS, to_ticks
 from pi_dagster.simulator.files import SENSORS, SkabBase, UnreadableFolderError
 
 SKAB = Path(__file__).parents[2] / "shared" / "data" / "skab"

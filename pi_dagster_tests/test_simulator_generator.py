@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pi_dagster.simulator.archive import ANNOTATED, BAD, NOT_A_STATE, QUESTIONABLE, SUBSTITUTED, Events, to_ticks
+from pi_dagster.simulator.events import ANNOTATED, BAD, NOT_A_STATE, QUESTIONABLE, SUBSTITUTED, Events, to_ticks
 from pi_dagster.simulator.generator import GeneratedBase
 from pi_dagster.simulator.plant import PLANT, UNIFORM_1HZ, Mix
 from pi_dagster.simulator.points import Point

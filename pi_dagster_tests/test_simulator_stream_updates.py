@@ -10,7 +10,8 @@ import requests
 from jsonschema import Draft4Validator
 
 from pi_dagster.simulator import stream_updates
-from pi_dagster.simulator.archive import TICKS_PER_SECOND, Archive, Events, UpdateOption
+from pi_dagster.simulator.archive import Archive, UpdateOption
+from pi_dagster.simulator.events import TICKS_PER_SECOND, Events
 from pi_dagster.simulator.points import Point
 from pi_dagster.simulator.service import Route
 from pi_dagster.simulator.update_signups import CHANGED, GONE, TOO_MANY

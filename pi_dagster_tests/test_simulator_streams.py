@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pi_dagster.simulator.archive import iso_timestamp
+from pi_dagster.simulator.events import iso_timestamp
 from pi_dagster.webid import WebIdType
 from pi_dagster_tests.planted_archive import (
     EMPTY,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pi_dagster.simulator.archive import MAX_TICKS, iso_timestamp, to_ticks
+from pi_dagster.simulator.events import MAX_TICKS, iso_timestamp, to_ticks
 from pi_dagster.simulator.timestrings import Interval, InvalidTimeError, parse_time, time_zone
 
 NOW = to_ticks(datetime(2024, 6, 15, 12, 34, 56, 123_456, tzinfo=timezone.utc))  # a Saturday

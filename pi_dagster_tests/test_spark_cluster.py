@@ -12,8 +12,8 @@ from pi_dagster.ingest.points import refresh_points
 from pi_dagster.ingest.source import open_source
 from pi_dagster.lake import Lake, TimeseriesTable
 from pi_dagster.simulator import Fault, FaultKind, Simulator, SimulatorSettings
-from pi_dagster.simulator.archive import Events, to_ticks
 from pi_dagster.simulator.auth import BasicMethod
+from pi_dagster.simulator.events import Events, to_ticks
 from pi_dagster.site import BasicLogin, LakeSettings, ServerSettings, Site, SparkSettings, TagGroup
 from pi_dagster_tests.archive_truth import assert_equals_archive, truth
 from pi_dagster_tests.mixed_plant import DAY, NEXT_DAY, mixed_archive

@@ -20,7 +20,7 @@ from pi_dagster.ingest.timeseries import load_partition
 from pi_dagster.lake import TIMESERIES_SCHEMA, Lake, TimeseriesTable, column_descriptions
 from pi_dagster.piwebapi import PIWebAPISource
 from pi_dagster.simulator import Fault, FaultKind, RunningSimulator, Simulator, SimulatorSettings
-from pi_dagster.simulator.archive import Events, to_ticks
+from pi_dagster.simulator.events import Events, to_ticks
 from pi_dagster.site import LakeSettings, ServerSettings, Site, SparkSettings, TagGroup
 from pi_dagster.webid import point_webid
 from pi_dagster_tests.archive_truth import assert_equals_archive, truth

@@ -20,7 +20,8 @@ from pi_dagster.automation.stream_updates import WHY
 from pi_dagster.automation.updates_cursor import LONGEST_CURSOR
 from pi_dagster.definitions import defs
 from pi_dagster.simulator import Fault, FaultKind, RunningSimulator, Simulator, SimulatorSettings
-from pi_dagster.simulator.archive import Archive, Events, MemoryBase, UpdateOption, to_ticks
+from pi_dagster.simulator.archive import Archive, MemoryBase, UpdateOption
+from pi_dagster.simulator.events import Events, to_ticks
 from pi_dagster.simulator.points import Point
 from pi_dagster_tests.archive_truth import assert_equals_archive, truth
 from pi_dagster_tests.sensor_daemon import SensorDaemon, sensor_daemon

@@ -34,8 +34,9 @@ from pi_dagster.simulator.af_webids import (
     template_path,
     write_web_id,
 )
-from pi_dagster.simulator.archive import Archive, iso_timestamp
+from pi_dagster.simulator.archive import Archive
 from pi_dagster.simulator.calls import Call
+from pi_dagster.simulator.events import iso_timestamp
 from pi_dagster.simulator.points import Point
 from pi_dagster.simulator.selected_fields import SelectedFields
 from pi_dagster.simulator.settings import SimulatorSettings

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from pi_dagster.simulator.af_model import AssetDatabase, Attribute, Element, PlacedAttribute
-from pi_dagster.simulator.archive import TICKS_PER_SECOND, Ticks
+from pi_dagster.simulator.events import TICKS_PER_SECOND, Ticks
 
 
 class ReadableDatabase(AssetDatabase):

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 
-from pi_dagster.simulator.archive import iso_timestamp
 from pi_dagster.simulator.calls import Call
+from pi_dagster.simulator.events import iso_timestamp
 from pi_dagster.simulator.service import Route, Service
 from pi_dagster.webid import data_server_webid
 

@@ -17,15 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pi_dagster.simulator.archive import (
-    ANNOTATED,
-    BAD,
-    NOT_A_STATE,
-    QUESTIONABLE,
-    SUBSTITUTED,
-    TICKS_PER_SECOND,
-    Events,
-)
+from pi_dagster.simulator.events import ANNOTATED, BAD, NOT_A_STATE, QUESTIONABLE, SUBSTITUTED, TICKS_PER_SECOND, Events
 from pi_dagster.simulator.points import FLOAT_TYPES, INTEGER_TYPES, SYSTEM_STATES
 
 TIMED_VALUE_FIELDS = (

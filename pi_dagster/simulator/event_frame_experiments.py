@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pi_dagster.simulator.af_model import AssetDatabase
-from pi_dagster.simulator.archive import Archive, iso_timestamp
+from pi_dagster.simulator.archive import Archive
 from pi_dagster.simulator.event_frame_history import FrameHistory
 from pi_dagster.simulator.event_frames import EventFrameStore
+from pi_dagster.simulator.events import iso_timestamp
 from pi_dagster.simulator.files import SkabBase
 
 

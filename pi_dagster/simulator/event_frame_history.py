@@ -21,8 +21,8 @@ from pi_dagster.simulator.af_model import (
     ElementTemplate,
     PlacedAttribute,
 )
-from pi_dagster.simulator.archive import MAX_TICKS, TICKS_PER_SECOND, iso_timestamp, to_ticks
 from pi_dagster.simulator.event_frame_model import SEVERITIES, Annotation, EventFrame
+from pi_dagster.simulator.events import MAX_TICKS, TICKS_PER_SECOND, iso_timestamp, to_ticks
 from pi_dagster.simulator.timestrings import InvalidTimeError, parse_time
 
 _PATTERN = 8

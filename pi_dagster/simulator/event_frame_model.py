@@ -11,7 +11,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from pi_dagster.simulator.af_model import PI_POINT, AssetDatabase, Attribute, PlacedAttribute
-from pi_dagster.simulator.archive import MAX_TICKS, Ticks
+from pi_dagster.simulator.events import MAX_TICKS, Ticks
 
 SEVERITIES = ("None", "Information", "Warning", "Minor", "Major", "Critical")
 """The vendor's names, the least severe first (AF SDK reference, `AFSeverity`)."""

@@ -14,10 +14,10 @@ from datetime import timezone
 from typing import Any, Protocol
 from uuid import UUID
 
-from pi_dagster.simulator.archive import MAX_TICKS, MIN_TICKS, Ticks
 from pi_dagster.simulator.calls import RefusedError
 from pi_dagster.simulator.event_frame_model import SEVERITIES
 from pi_dagster.simulator.event_frame_search import SORT_FIELDS, Comparison, FrameCondition, FrameSearch, TimeLimits
+from pi_dagster.simulator.events import MAX_TICKS, MIN_TICKS, Ticks
 from pi_dagster.simulator.timestrings import Interval
 
 _TERM = re.compile(

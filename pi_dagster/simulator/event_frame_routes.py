@@ -19,7 +19,6 @@ from pi_dagster.simulator.af_lookup import bodies, element_at, find_database, fi
 from pi_dagster.simulator.af_model import AssetDatabase, Attribute
 from pi_dagster.simulator.af_paging import check_conditions, conditions, multiple, page, wanted_order
 from pi_dagster.simulator.af_search import AttributeFilter, Condition
-from pi_dagster.simulator.archive import Ticks
 from pi_dagster.simulator.calls import Call, RefusedError, Reply
 from pi_dagster.simulator.event_frame_bodies import FrameBodies, frame_owner
 from pi_dagster.simulator.event_frame_lookup import FoundFrame, find_frame, frame_at, frames_of
@@ -34,6 +33,7 @@ from pi_dagster.simulator.event_frame_search import (
     TimeLimits,
 )
 from pi_dagster.simulator.event_frames import FrameView
+from pi_dagster.simulator.events import Ticks
 from pi_dagster.simulator.service import Route, Service
 from pi_dagster.simulator.timestrings import parse_time
 

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pi_dagster.simulator.af_model import AssetDatabase, Element
-from pi_dagster.simulator.archive import MAX_TICKS, MIN_TICKS, Ticks, name_pattern
+from pi_dagster.simulator.archive import name_pattern
 from pi_dagster.simulator.event_frame_model import EventFrame
+from pi_dagster.simulator.events import MAX_TICKS, MIN_TICKS, Ticks
 
 RANGE_MODES = ("StartInclusive", "EndInclusive", "Inclusive", "Overlapped", "InProgress")
 """Search modes that look at what lies between two instants."""

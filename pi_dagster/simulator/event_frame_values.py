@@ -18,10 +18,10 @@ from pi_dagster.simulator.af_attribute_routes import wanted_attributes
 from pi_dagster.simulator.af_bodies import Owner
 from pi_dagster.simulator.af_model import ASSET_SERVER_ID, AssetDatabase, Attribute
 from pi_dagster.simulator.af_webids import enumeration_value, write_web_id
-from pi_dagster.simulator.archive import iso_timestamp
 from pi_dagster.simulator.calls import Call
 from pi_dagster.simulator.event_frame_bodies import frame_path
 from pi_dagster.simulator.event_frame_lookup import find_frame
+from pi_dagster.simulator.events import iso_timestamp
 from pi_dagster.simulator.service import Service
 from pi_dagster.simulator.streams import NOTHING_CAPTURED
 from pi_dagster.webid import WebIdType

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from pi_dagster.simulator.af_model import AssetDatabase
 from pi_dagster.simulator.af_search import AttributeFilter, Order, attribute_key
-from pi_dagster.simulator.archive import TICKS_PER_SECOND, Ticks
 from pi_dagster.simulator.event_frame_history import FrameHistory
 from pi_dagster.simulator.event_frame_model import SEVERITIES, Annotation, EventFrame, with_values
 from pi_dagster.simulator.event_frame_search import SORT_FIELDS, FrameSearch
+from pi_dagster.simulator.events import TICKS_PER_SECOND, Ticks
 
 _KEPT_SEARCHES = 16
 _FIRST_OPENED = 1 << 40

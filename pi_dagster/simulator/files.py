@@ -15,7 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
-from pi_dagster.simulator.archive import Events, MemoryBase, Ticks
+from pi_dagster.simulator.archive import MemoryBase
+from pi_dagster.simulator.events import Events, Ticks
 from pi_dagster.simulator.points import Point
 
 TIME_COLUMN = "datetime"

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pi_dagster.simulator.archive import (
+from pi_dagster.simulator.archive import digital_states_of, name_pattern
+from pi_dagster.simulator.events import (
     ANNOTATED,
     BAD,
     FLOAT_WIDTHS,
@@ -27,9 +28,7 @@ from pi_dagster.simulator.archive import (
     TICKS_PER_SECOND,
     Events,
     Ticks,
-    digital_states_of,
     iso_timestamp,
-    name_pattern,
     to_ticks,
     utc_now,
 )

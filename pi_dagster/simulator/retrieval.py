@@ -13,17 +13,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pi_dagster.simulator.archive import (
-    BAD,
-    MAX_TICKS,
-    MIN_TICKS,
-    NOT_A_STATE,
-    QUESTIONABLE,
-    Archive,
-    Events,
-    Ticks,
-    digital_states_of,
-)
+from pi_dagster.simulator.archive import Archive, digital_states_of
+from pi_dagster.simulator.events import BAD, MAX_TICKS, MIN_TICKS, NOT_A_STATE, QUESTIONABLE, Events, Ticks
 from pi_dagster.simulator.points import FLOAT_TYPES, Point
 
 NO_DATA = 248

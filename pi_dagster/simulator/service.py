@@ -18,10 +18,11 @@ from pi_dagster.simulator.af_model import AssetDatabase
 from pi_dagster.simulator.af_server import AssetServer
 from pi_dagster.simulator.af_stencil import KeptStencils
 from pi_dagster.simulator.af_tags import database_of
-from pi_dagster.simulator.archive import Archive, Ticks
+from pi_dagster.simulator.archive import Archive
 from pi_dagster.simulator.calls import Answer, Call, RefusedError, Reply
 from pi_dagster.simulator.event_frame_experiments import event_frames_of
 from pi_dagster.simulator.event_frames import EventFrameStore
+from pi_dagster.simulator.events import Ticks
 from pi_dagster.simulator.faults import (
     ABOUT_VALUES,
     BEFORE_ROUTING,

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pi_dagster.simulator.archive import Ticks, utc_now
 from pi_dagster.simulator.auth import AnonymousMethod, BasicMethod, LoginMethod
+from pi_dagster.simulator.events import Ticks, utc_now
 from pi_dagster.webid import WebIdType
 
 

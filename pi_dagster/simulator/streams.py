@@ -19,10 +19,10 @@ from pi_dagster.simulator.af_bodies import Owner, point_of
 from pi_dagster.simulator.af_lookup import find_attribute
 from pi_dagster.simulator.af_model import ASSET_SERVER_ID, Attribute
 from pi_dagster.simulator.af_webids import enumeration_value
-from pi_dagster.simulator.archive import ANNOTATED, MAX_TICKS, Events, Ticks, iso_timestamp
 from pi_dagster.simulator.calls import Call, RefusedError
 from pi_dagster.simulator.encoding import TIMED_VALUE_FIELDS, encode_events
 from pi_dagster.simulator.event_frame_lookup import FoundFrame, find_frame_attribute
+from pi_dagster.simulator.events import ANNOTATED, MAX_TICKS, Events, Ticks, iso_timestamp
 from pi_dagster.simulator.points import FLOAT_TYPES, Point
 from pi_dagster.simulator.retrieval import (
     BoundaryType,

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pi_dagster.simulator.archive import TICKS_PER_SECOND, Archive, Events, Ticks
+from pi_dagster.simulator.archive import Archive
+from pi_dagster.simulator.events import TICKS_PER_SECOND, Events, Ticks
 from pi_dagster.simulator.points import FLOAT_TYPES, INTEGER_TYPES, Point
 from pi_dagster.simulator.retrieval import is_good, is_interpolated, surrounding
 

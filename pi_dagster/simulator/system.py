@@ -5,8 +5,8 @@ Source: PI Web API reference, controllers `home` and `system`.
 
 from __future__ import annotations
 
-from pi_dagster.simulator.archive import TICKS_PER_SECOND, iso_timestamp
 from pi_dagster.simulator.calls import Call
+from pi_dagster.simulator.events import TICKS_PER_SECOND, iso_timestamp
 from pi_dagster.simulator.service import Route, Service
 
 PRODUCT_VERSION = "1.19.1.28"

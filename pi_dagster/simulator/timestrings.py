@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 from dateutil import parser as date_parser
 from dateutil.relativedelta import relativedelta
 
-from pi_dagster.simulator.archive import MAX_TICKS, TICKS_PER_SECOND, Ticks, to_ticks
+from pi_dagster.simulator.events import MAX_TICKS, TICKS_PER_SECOND, Ticks, to_ticks
 
 WINDOWS_ZONES = {
     "utc": "UTC",

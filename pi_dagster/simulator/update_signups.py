@@ -12,7 +12,8 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from pi_dagster.simulator.archive import TICKS_PER_SECOND, Archive, ArchiveChange, Events, Ticks
+from pi_dagster.simulator.archive import Archive, ArchiveChange
+from pi_dagster.simulator.events import TICKS_PER_SECOND, Events, Ticks
 from pi_dagster.simulator.points import Point
 from pi_dagster.simulator.settings import SimulatorSettings
 

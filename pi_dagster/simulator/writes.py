@@ -8,18 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from pi_dagster.simulator.archive import (
-    BAD,
-    NOT_A_STATE,
-    QUESTIONABLE,
-    SUBSTITUTED,
-    Events,
-    Ticks,
-    UpdateOption,
-    digital_states_of,
-    iso_timestamp,
-)
+from pi_dagster.simulator.archive import UpdateOption, digital_states_of
 from pi_dagster.simulator.calls import Call, RefusedError, Reply
+from pi_dagster.simulator.events import BAD, NOT_A_STATE, QUESTIONABLE, SUBSTITUTED, Events, Ticks, iso_timestamp
 from pi_dagster.simulator.points import FLOAT_TYPES, SYSTEM_STATES, Point
 from pi_dagster.simulator.service import Route, Service
 from pi_dagster.simulator.streams import find_stream
