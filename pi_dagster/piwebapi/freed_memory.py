@@ -11,12 +11,12 @@ import ctypes
 import os
 import sys
 
-_LARGE_BLOCK_BYTES = 1 << 20
+_LARGE_BLOCK_BYTES = 4 << 20
 _M_MMAP_THRESHOLD = -3
 
 
 def give_large_blocks_back() -> None:
-    """Have blocks of 1 MiB and more given back when they are freed, where the allocator is glibc's.
+    """Have blocks of 4 MiB and more given back when they are freed, where the allocator is glibc's.
 
     Whoever sets MALLOC_MMAP_THRESHOLD_ in the environment has decided otherwise.
     """
