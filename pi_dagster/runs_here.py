@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+import socket
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import dagster as dg
 from dagster._core.execution.plan.objects import StepFailureData
@@ -36,7 +39,7 @@ def run_here(
     tags: Mapping[str, str],
     on_materialization: Callable[[dg.AssetMaterialization], None],
 ) -> None:
-    """One run in this process.
+    """One run in this process, on its main thread.
 
     Args:
         job: what to run.
@@ -61,17 +64,18 @@ def run_here(
 
     run_id = str(uuid.uuid4())
     instance.add_event_listener(run_id, on_event)
-    outcome = job.execute_in_process(
-        instance=instance,
-        run_id=run_id,
-        tags=tags,
-        raise_on_error=False,
-        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-    )
+    with _noticing_interrupts() as was_interrupted:
+        outcome = job.execute_in_process(
+            instance=instance,
+            run_id=run_id,
+            tags=tags,
+            raise_on_error=False,
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        )
+        if was_interrupted():
+            raise RunInterruptedError
     if outcome.success:
         return
-    if any(_is_interrupt(failure) for failure in failures):
-        raise RunInterruptedError
     raise RunFailedError(
         " ".join(reason_of(failure) for failure in failures) or f"The run of {job.name} failed.",
         run_id=run_id,
@@ -79,5 +83,23 @@ def run_here(
     )
 
 
-def _is_interrupt(failure: StepFailureData) -> bool:
-    return failure.error is None or failure.error.cls_name == "DagsterExecutionInterruptedError"
+@contextmanager
+def _noticing_interrupts() -> Iterator[Callable[[], bool]]:
+    """Tells whether one came, as Dagster forgets those that come while it records the end of a run."""
+    written, heard = socket.socketpair()
+    with written, heard:
+        written.setblocking(False)
+        heard.setblocking(False)
+        before = signal.set_wakeup_fd(written.fileno(), warn_on_full_buffer=False)
+        try:
+            yield lambda: _has_interrupt(heard)
+        finally:
+            signal.set_wakeup_fd(before)
+
+
+def _has_interrupt(heard: socket.socket) -> bool:
+    try:
+        numbers = heard.recv(4096)
+    except BlockingIOError:
+        return False
+    return signal.SIGINT in numbers or signal.SIGTERM in numbers
