@@ -65,11 +65,13 @@ def test_time_slices_of_one_tag_join_without_a_seam(
     assert_equals_archive(read_alone.toArrow(), of_tag)
 
 
+@pytest.mark.parametrize("column", ["tag_name", "tag_webid"])
 def test_tags_and_times_that_filters_leave_out_are_not_read(
-    spark: SparkSession, running: RunningSimulator, expected: pa.Table
+    spark: SparkSession, running: RunningSimulator, expected: pa.Table, column: str
 ) -> None:
+    tag = "Float32.BUSY" if column == "tag_name" else web_id_of("Float32.BUSY")
     wanted = read(spark, running, tasks=1).where(
-        "timestamp >= '2026-11-02T06:00:00Z' AND timestamp < '2026-11-02T07:00:00Z' AND tag_name = 'Float32.BUSY'"
+        f"timestamp >= '2026-11-02T06:00:00Z' AND timestamp < '2026-11-02T07:00:00Z' AND {column} IN ('{tag}', 'NONE')"
     )
     from_six = pc.and_(
         pc.equal(expected["tag_name"], "Float32.BUSY"),
