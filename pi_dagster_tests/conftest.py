@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -20,6 +21,10 @@ SHARED = Path(__file__).parents[2] / "shared"
 
 # Dagster's instances in memory have telemetry on, and would leave its log in the home of whoever runs the tests.
 os.environ["DAGSTER_DISABLE_TELEMETRY"] = "yes"
+
+# How long a test takes says nothing about what it tests.
+settings.register_profile("without_a_clock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("without_a_clock")
 
 
 @pytest.fixture(autouse=True)

@@ -48,7 +48,7 @@ CASES = int(os.environ.get("HOSTILE_CASES", "300"))
 ONCE = RetryPolicy(budget_seconds=0)
 MODES = ("streamset", "batch")
 
-hostile = settings(max_examples=CASES, deadline=None, suppress_health_check=list(HealthCheck))
+hostile = settings(max_examples=CASES, suppress_health_check=list(HealthCheck))
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ def changes_between(
     return changes
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(events_strategy, events_strategy, st.integers(1, 7), st.integers(1, 7))
 def test_added_changed_and_removed_are_what_two_plain_dicts_say(
     old: list[Event], new: list[Event], old_size: int, new_size: int

@@ -64,7 +64,7 @@ def sorted_rows(events: list[Event]) -> list[tuple[object, ...]]:
     return sorted((event.tag, event.instant, event.ordinal, str(event.value)) for event in events)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(replacements(), min_size=1, max_size=6), st.sampled_from(BOUNDS))
 def test_any_sequence_of_replacements_leaves_what_a_plain_list_would_hold(
     steps: list[tuple[datetime, datetime, list[Event], list[str]]], bound: datetime

@@ -94,7 +94,7 @@ def events_of(kind: st.SearchStrategy[Any]) -> st.SearchStrategy[list[dict[str, 
     return st.lists(event, max_size=12).map(lambda events: sorted(events, key=lambda e: expected_row(e)["timestamp"]))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.one_of(*map(events_of, (values, finite, st.text(), states))), max_size=4))
 def test_every_column_equals_the_plain_loop(streams: list[list[dict[str, Any]]]) -> None:
     assert rows_of(streamset(*streams)) == [expected_row(event) for events in streams for event in events]

@@ -121,7 +121,7 @@ def test_a_plant_that_stops_costs_no_more_than_its_running_days() -> None:
 stretches = st.lists(st.tuples(st.floats(0, 0.99), st.floats(0.0001, 1), st.integers(0, 8000)), min_size=0, max_size=4)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(stretches, min_size=1, max_size=40), st.sampled_from([3000, 500, 40]), st.integers(1, 100))
 def test_any_plant_is_read_whole_with_a_bounded_number_of_requests(
     streams: list[list[tuple[float, float, int]]], most_items: int, batch_size: int

@@ -49,7 +49,7 @@ def any_instant() -> st.SearchStrategy[int]:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     tag=st.integers(1, 200),
     cuts=st.lists(any_instant(), min_size=2, max_size=5).map(sorted),

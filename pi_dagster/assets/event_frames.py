@@ -13,10 +13,11 @@ from pi_dagster.assets.failures import (
     errors_told_plainly,
     partitions_failure,
 )
+from pi_dagster.assets.materializations import materialized
 from pi_dagster.assets.metadata import frames_metadata, table_metadata
 from pi_dagster.assets.metadata_tables import failed_frames_table
 from pi_dagster.automation.event_frames import changes_tag
-from pi_dagster.automation.partitions import build_day_partitions, is_range_run, run_keys
+from pi_dagster.automation.partitions import build_day_partitions, run_keys
 from pi_dagster.automation.schedules import STOPPED_TAG
 from pi_dagster.ingest.errors import PARTITION_ERRORS
 from pi_dagster.ingest.event_frames import event_frame_databases, load_day
@@ -107,7 +108,7 @@ def build_pi_event_frames(
                     context.instance.add_run_tags(context.run.run_id, {STOPPED_TAG: day})
                     loaded = position + 1 - len(failed)
                     raise partitions_failure(failed, not_tried=keys[position + 1 :], loaded=loaded) from error
-                context.log.info(
+                told = (
                     f"{day}: {report.frames:,} event frames, {report.new_frames:,} new, {report.changed_frames:,} "
                     f"changed, {report.gone_frames:,} gone, in {report.seconds:.1f} s ({position + 1} of {len(keys)})"
                 )
@@ -117,10 +118,7 @@ def build_pi_event_frames(
                         f"database: {', '.join(report.lost_databases)}"
                     )
                 without_attributes += [(day, frame) for frame in report.failed_frames]
-                if is_range_run(context):
-                    context.log_event(dg.AssetMaterialization(key, partition=day, metadata=frames_metadata(report)))
-                else:
-                    yield dg.MaterializeResult(metadata=frames_metadata(report))
+                yield from materialized(context, day, told, frames_metadata(report))
         if failed:
             raise partitions_failure(failed, not_tried=(), loaded=len(keys) - len(failed))
         yield dg.AssetCheckResult(

@@ -10,12 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pi_dagster.assets.failures import errors_told_plainly
+from pi_dagster.assets.materializations import materialized
 from pi_dagster.assets.metadata import judged_metadata, table_metadata
 from pi_dagster.assets.metadata_tables import findings_table
 from pi_dagster.automation.partitions import (
     build_timeseries_partitions,
-    is_range_run,
-    partition_key,
     run_keys,
     split_partition_key,
 )
@@ -87,13 +86,9 @@ def build_pi_quality_findings(
                     continue
                 judged_days.add(day)
                 found = f"{judged.findings.num_rows:,} findings in {judged.rows:,} rows in {judged.seconds:.1f} s"
-                context.log.info(f"{key_text}: {found}")
-                metadata = judged_metadata(judged, site.quality_rules)
-                if is_range_run(context):
-                    partition = str(partition_key(day, tag_group))
-                    context.log_event(dg.AssetMaterialization(key, partition=partition, metadata=metadata))
-                else:
-                    yield dg.MaterializeResult(metadata=metadata)
+                yield from materialized(
+                    context, key_text, f"{key_text}: {found}", judged_metadata(judged, site.quality_rules)
+                )
             if not judged_days:
                 raise dg.Failure(
                     f"There is nothing to judge: pi_timeseries has no rows of {', '.join(keys[:_MOST_NAMED])}"

@@ -8,8 +8,9 @@ from datetime import date, datetime, time, timedelta, timezone
 import dagster as dg
 
 from pi_dagster.assets.failures import errors_told_plainly
+from pi_dagster.assets.materializations import materialized
 from pi_dagster.assets.metadata import Metadata
-from pi_dagster.automation.partitions import build_day_partitions, is_range_run, partition_key, run_keys
+from pi_dagster.automation.partitions import build_day_partitions, partition_key, run_keys
 from pi_dagster.lake import Lake
 from pi_dagster.pictures.report_facts import Lag, ReportFacts, gather_facts
 from pi_dagster.pictures.report_file import report_path, write_report
@@ -64,12 +65,8 @@ def build_pi_quality_report(
                 facts = gather_facts(site, lake, day, lags=_lags(context.instance, timeseries, site, day))
                 size = write_report(lake, facts)
                 where = _address(site, lake, day)
-                context.log.info(f"{day}: {size:,} bytes in {where.value}")
                 metadata = {"pi/report": where, **_headlines(facts), "lake/file_bytes": dg.MetadataValue.int(size)}
-                if is_range_run(context):
-                    context.log_event(dg.AssetMaterialization(key, partition=day_key, metadata=metadata))
-                else:
-                    yield dg.MaterializeResult(metadata=metadata)
+                yield from materialized(context, day_key, f"{day}: {size:,} bytes in {where.value}", metadata)
 
     return pi_quality_report
 

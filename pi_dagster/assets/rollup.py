@@ -8,8 +8,9 @@ from datetime import date
 import dagster as dg
 
 from pi_dagster.assets.failures import errors_told_plainly
+from pi_dagster.assets.materializations import materialized
 from pi_dagster.assets.metadata import daily_metadata, table_metadata
-from pi_dagster.automation.partitions import build_day_partitions, is_range_run, run_keys
+from pi_dagster.automation.partitions import build_day_partitions, run_keys
 from pi_dagster.lake.schemas import PI_TIMESERIES_DAILY
 from pi_dagster.pictures.daily_numbers import compute_day
 from pi_dagster.resources import SiteResources
@@ -64,12 +65,8 @@ def build_pi_timeseries_daily(
                     context.log.warning(f"{day}: pi_timeseries has no rows of it, so there is nothing to compute")
                     continue
                 computed += 1
-                context.log.info(f"{day}: {numbers.rows.num_rows:,} tags with events, in {numbers.seconds:.1f} s")
-                metadata = daily_metadata(numbers)
-                if is_range_run(context):
-                    context.log_event(dg.AssetMaterialization(key, partition=day, metadata=metadata))
-                else:
-                    yield dg.MaterializeResult(metadata=metadata)
+                told = f"{day}: {numbers.rows.num_rows:,} tags with events, in {numbers.seconds:.1f} s"
+                yield from materialized(context, day, told, daily_metadata(numbers))
         if not computed:
             raise dg.Failure(
                 f"There is nothing to compute: pi_timeseries has no rows of {', '.join(keys[:_MOST_NAMED])}"

@@ -13,13 +13,13 @@ from pi_dagster.assets.failures import (
     errors_told_plainly,
     partitions_failure,
 )
+from pi_dagster.assets.materializations import materialized
 from pi_dagster.assets.metadata import table_metadata, window_metadata
 from pi_dagster.assets.tag_errors import TagErrorsOfRun, every_tag_read
 from pi_dagster.assets.watermarks import last_watermarks
 from pi_dagster.automation.partitions import (
     TAIL_TAG,
     build_timeseries_partitions,
-    is_range_run,
     partition_key,
     partition_tags,
     run_keys,
@@ -56,12 +56,7 @@ The recorded values: **one row for each event in the PI archive**, exactly as it
 def build_pi_timeseries(
     site: Site, resources: SiteResources, *, archive: dg.AssetSpec, points: dg.AssetsDefinition
 ) -> dg.AssetsDefinition:
-    """The asset pi_timeseries of a site.
-
-    Each partition's materialization is recorded as soon as its commit is made, so that a run over many partitions
-    that fails on one leaves the others done. `MaterializeResult` cannot do that: it counts for all partitions of
-    the run and only once the function has returned.
-    """
+    """The asset pi_timeseries of a site."""
     partitions = build_timeseries_partitions(site)
 
     @dg.asset(
@@ -97,27 +92,19 @@ def build_pi_timeseries(
                     failed.append(FailedPartition(key, outcome))
                     continue
                 loaded.append(key)
-                if not is_tail:
-                    context.log.info(
-                        f"{key}: {outcome.rows:,} rows of {outcome.tags:,} tags in {outcome.seconds:.1f} s "
-                        f"({len(loaded) + len(failed)} of {len(keys)})"
-                    )
                 if outcome.gone_tags:
                     names = ", ".join(tag.tag_name for tag in outcome.gone_tags)
                     context.log.warning(
                         f"{key}: the server does not have these tags any more; their rows stay: {names}"
                     )
+                told = (
+                    f"{key}: {outcome.rows:,} rows of {outcome.tags:,} tags in {outcome.seconds:.1f} s "
+                    f"({len(loaded) + len(failed)} of {len(keys)})"
+                )
                 metadata = window_metadata(outcome, is_tail=is_tail)
-                if is_range_run(context):
-                    if behind := context.run.tags.get(DAYS_BEHIND_TAG):
-                        metadata["pi/days_to_load"] = dg.MetadataValue.int(int(behind))
-                    context.log_event(
-                        dg.AssetMaterialization(
-                            context.asset_key, partition=key, metadata=metadata, tags=partition_tags(*partition)
-                        )
-                    )
-                else:
-                    yield dg.MaterializeResult(metadata=metadata)
+                if behind := context.run.tags.get(DAYS_BEHIND_TAG):
+                    metadata["pi/days_to_load"] = dg.MetadataValue.int(int(behind))
+                yield from materialized(context, key, told, metadata, tags=partition_tags(*partition))
             tag_errors.record()
         yield tag_errors.check_result()
         if failed:

@@ -32,7 +32,7 @@ from pi_dagster.simulator.af_search import (
 from pi_dagster.simulator.calls import Call, RefusedError
 from pi_dagster.simulator.event_frame_lookup import find_frame_attribute
 from pi_dagster.simulator.service import Route, Service
-from pi_dagster.simulator.streams import attribute_stream, held_value
+from pi_dagster.simulator.stream_lookup import attribute_stream, held_value
 from pi_dagster.webid import WebId, object_webid
 
 ATTRIBUTE_FILTERS = (

@@ -23,7 +23,7 @@ from pi_dagster.simulator.event_frame_bodies import frame_path
 from pi_dagster.simulator.event_frame_lookup import find_frame
 from pi_dagster.simulator.events import iso_timestamp
 from pi_dagster.simulator.service import Service
-from pi_dagster.simulator.streams import NOTHING_CAPTURED
+from pi_dagster.simulator.stream_lookup import NOTHING_CAPTURED
 from pi_dagster.webid import WebIdType
 
 _RAW_GAP = re.compile(r'"\\u0000([vg]\d+)\\u0000"')

@@ -16,7 +16,7 @@ from pi_dagster.simulator.calls import Call, RefusedError, Reply
 from pi_dagster.simulator.dataservers import check_data_server, server_name_in
 from pi_dagster.simulator.points import Point
 from pi_dagster.simulator.service import Route, Service, page_links
-from pi_dagster.simulator.streams import find_point, point_path, point_web_id
+from pi_dagster.simulator.stream_lookup import find_point, point_path, point_web_id
 from pi_dagster.webid import data_server_webid
 
 SEARCH_MAX_COUNT = 1000

@@ -15,7 +15,7 @@ from pi_dagster.simulator.calls import Call, RefusedError, Reply
 from pi_dagster.simulator.encoding import TIMED_VALUE_FIELDS, encode_events
 from pi_dagster.simulator.points import Point
 from pi_dagster.simulator.service import Route, Service
-from pi_dagster.simulator.streams import find_stream, point_path, point_web_id
+from pi_dagster.simulator.stream_lookup import find_stream, point_path, point_web_id
 from pi_dagster.simulator.update_signups import (
     CHANGED,
     MarkerInvalidError,

@@ -17,17 +17,15 @@ from pi_dagster.simulator.event_frame_lookup import find_frame
 from pi_dagster.simulator.event_frame_values import captured_values
 from pi_dagster.simulator.selected_fields import SelectedFields
 from pi_dagster.simulator.service import Route, Service
-from pi_dagster.simulator.streams import (
-    VERBS,
-    Reader,
+from pi_dagster.simulator.stream_lookup import (
     Stream,
-    Verb,
     attribute_stream,
     find_stream,
     frame_stream,
     held_value,
     in_time_of,
 )
+from pi_dagster.simulator.streams import VERBS, Reader, Verb
 
 
 def _head(service: Service, call: Call, stream: Stream) -> dict[str, object]:

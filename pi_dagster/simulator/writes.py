@@ -13,7 +13,7 @@ from pi_dagster.simulator.calls import Call, RefusedError, Reply
 from pi_dagster.simulator.events import BAD, NOT_A_STATE, QUESTIONABLE, SUBSTITUTED, Events, Ticks, iso_timestamp
 from pi_dagster.simulator.points import FLOAT_TYPES, SYSTEM_STATES, Point
 from pi_dagster.simulator.service import Route, Service
-from pi_dagster.simulator.streams import find_stream
+from pi_dagster.simulator.stream_lookup import find_stream
 from pi_dagster.simulator.timestrings import InvalidTimeError, parse_time
 
 _BUFFER_OPTIONS = ("BufferIfPossible", "DoNotBuffer", "Buffer")
