@@ -69,6 +69,8 @@ def test_time_slices_of_one_tag_join_without_a_seam(
 def test_tags_and_times_that_filters_leave_out_are_not_read(
     spark: SparkSession, running: RunningSimulator, expected: pa.Table, column: str
 ) -> None:
+    if spark.version < "4.1":
+        pytest.skip("Spark 4.0 shows data sources no filters")
     tag = "Float32.BUSY" if column == "tag_name" else web_id_of("Float32.BUSY")
     wanted = read(spark, running, tasks=1).where(
         f"timestamp >= '2026-11-02T06:00:00Z' AND timestamp < '2026-11-02T07:00:00Z' AND {column} IN ('{tag}', 'NONE')"

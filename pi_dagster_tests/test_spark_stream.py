@@ -84,6 +84,11 @@ def run_stream(spark: SparkSession, site: Site, folder: Path, *, max_window_minu
     )
 
 
+def has_windows(spark: SparkSession) -> bool:
+    """Before Spark 4.2 each micro-batch brings all there is."""
+    return spark.version >= "4.2"
+
+
 def settle(site: Site) -> WindowReport:
     with PIWebAPISource(site.server) as source:
         lake = Lake(site.lake.uri)
@@ -102,7 +107,7 @@ def test_a_stream_brings_each_event_once_late_ones_through_the_overlap_and_all_w
             expected = truth(archive, POINTS, DAY, until - timedelta(seconds=site.lag_seconds))
             assert_equals_archive(TimeseriesTable.open(lake, create=False).to_arrow(), expected)
 
-        assert run_stream(spark, site, tmp_path, max_window_minutes=200) == 2
+        assert run_stream(spark, site, tmp_path, max_window_minutes=200) == (2 if has_windows(spark) else 1)
         table_equals_archive(clock.now)
 
         archive.insert(POINTS[0], one_value(clock.now - 5.5 * MINUTE, -1.0))
@@ -125,10 +130,14 @@ def test_a_stream_brings_each_event_once_late_ones_through_the_overlap_and_all_w
 
 def test_a_stream_that_is_killed_goes_on_at_its_checkpoint(spark: SparkSession, tmp_path: Path) -> None:
     archive = Archive(MemoryBase(POINTS, {point.id: value_each_minute(DAY, DAY + 30 * HOUR) for point in POINTS}))
-    clock = Clock(DAY + 6 * HOUR)
+    clock = Clock(DAY + 3 * HOUR)
     with Simulator(archive=archive, settings=SimulatorSettings(now=clock)).serve() as running:
         site = site_of(running, tmp_path)
         table = TimeseriesTable.open(Lake(site.lake.uri))
+        log = Path(table.uri) / "_delta_log"
+        run_stream(spark, site, tmp_path)
+        commits = len(list(log.glob("*.json")))
+        clock.now += 3 * HOUR
         running.faults.add(Fault(kind=FaultKind.SLOW, route="*recorded", seconds=1.0))
         with driver("local[2]", LOCAL_SPARK, tmp_path) as application:
             application.send(
@@ -138,8 +147,8 @@ def test_a_stream_that_is_killed_goes_on_at_its_checkpoint(spark: SparkSession, 
                 checkpoint=str(tmp_path / "checkpoint"),
             )
             # In the middle of a micro-batch, after others.
-            log = Path(table.uri) / "_delta_log"
-            wait_until(lambda: len(list(log.glob("*.json"))) > 2 and running.requests.in_flight > 0)
+            commits += has_windows(spark)
+            wait_until(lambda: len(list(log.glob("*.json"))) >= commits and running.requests.in_flight > 0)
             application.kill()
         running.faults.clear()
         kept = table.to_arrow()
