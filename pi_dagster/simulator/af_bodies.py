@@ -317,22 +317,7 @@ class Bodies:
     def _data_reference(self, attribute: Attribute, point: Point | None) -> dict[str, object]:
         reference: dict[str, object] = {"Type": attribute.placed.template.data_reference}
         if point is not None:
-            reference["PIPoint"] = {
-                "WebId": self.point_web_id(point),
-                "Id": point.id,
-                "Name": point.name,
-                "Path": self._point_path(point),
-                "Descriptor": point.descriptor,
-                "PointClass": point.point_class,
-                "PointType": point.point_type,
-                "DigitalSetName": point.digital_set_name,
-                "EngineeringUnits": point.engineering_units,
-                "Span": point.span,
-                "Zero": point.zero,
-                "Step": point.step,
-                "Future": point.future,
-                "DisplayDigits": point.display_digits,
-            }
+            reference["PIPoint"] = point.body(self.point_web_id(point), self._point_path(point))
         return reference
 
     def _point_path(self, point: Point) -> str:

@@ -45,20 +45,7 @@ def point_body(service: Service, call: Call, point: Point) -> dict[str, object]:
     server = service.write_web_id(data_server_webid(archive.server_id, archive.server_name), call)
     own, stream = call.link("points", web_id), call.link("streams", web_id)
     return {
-        "WebId": web_id,
-        "Id": point.id,
-        "Name": point.name,
-        "Path": point_path(service, point),
-        "Descriptor": point.descriptor,
-        "PointClass": point.point_class,
-        "PointType": point.point_type,
-        "DigitalSetName": point.digital_set_name,
-        "EngineeringUnits": point.engineering_units,
-        "Span": point.span,
-        "Zero": point.zero,
-        "Step": point.step,
-        "Future": point.future,
-        "DisplayDigits": point.display_digits,
+        **point.body(web_id, point_path(service, point)),
         "Links": {
             "Self": own,
             "DataServer": call.link("dataservers", server),

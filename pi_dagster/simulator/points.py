@@ -80,6 +80,25 @@ class Point:
     created: datetime = field(default=datetime(2020, 1, 1, tzinfo=timezone.utc))
     security: str = "piadmin: A(r,w) | piadmins: A(r,w) | PIWorld: A(r)"
 
+    def body(self, web_id: str, path: str) -> dict[str, object]:
+        """The fields of the vendor's `Point` object, all but its links."""
+        return {
+            "WebId": web_id,
+            "Id": self.id,
+            "Name": self.name,
+            "Path": path,
+            "Descriptor": self.descriptor,
+            "PointClass": self.point_class,
+            "PointType": self.point_type,
+            "DigitalSetName": self.digital_set_name,
+            "EngineeringUnits": self.engineering_units,
+            "Span": self.span,
+            "Zero": self.zero,
+            "Step": self.step,
+            "Future": self.future,
+            "DisplayDigits": self.display_digits,
+        }
+
     @property
     def attributes(self) -> Mapping[str, str | int | float]:
         """The raw PI point attributes that `points/{webId}/attributes` lists, by lower-case name."""
