@@ -160,6 +160,9 @@ def test_a_stream_that_is_killed_goes_on_at_its_checkpoint(spark: SparkSession, 
         archive.insert(POINTS[1], one_value(DAY + MINUTE / 2, -2.0))
         clock.now = DAY + 26 * HOUR
         run_stream(spark, site, tmp_path)
+        if not has_windows(spark):
+            # A query that ends by itself has ended with the micro-batch that was cut off.
+            run_stream(spark, site, tmp_path)
         until = clock.now - timedelta(seconds=site.lag_seconds)
         assert table.count() == truth(archive, POINTS, DAY, until).num_rows - 1
         settle(site)
