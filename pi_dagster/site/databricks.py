@@ -15,8 +15,8 @@ from pydantic import Field, field_validator, model_validator
 from pi_dagster.settings_model import SettingsModel
 from pi_dagster.site.secrets import VariableName
 
-OLDEST_RUNTIME = 18
-"""Databricks Runtime 18 LTS is the first with Spark 4.1, whose Python data sources see filters."""
+OLDEST_RUNTIME = 17
+"""Databricks Runtime 17 is the first with Spark 4, whose data sources can be written in Python."""
 
 SecretReference = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.@-]{1,128}/[A-Za-z0-9_.-]{1,128}$")]
 """The scope and the key of a secret of the workspace, such as `pi/password`."""
@@ -51,7 +51,7 @@ class NewCluster(SettingsModel):
     @classmethod
     def _has_a_spark_that_can(cls, version: str) -> str:
         if int(version.split(".")[0]) < OLDEST_RUNTIME:
-            raise ValueError(f"Databricks Runtime {version} has too old a Spark; use {OLDEST_RUNTIME} LTS or newer")
+            raise ValueError(f"Databricks Runtime {version} has too old a Spark; use {OLDEST_RUNTIME}.3 LTS or newer")
         return version
 
 
