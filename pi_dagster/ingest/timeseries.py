@@ -229,7 +229,8 @@ class PartitionLoad:
             raise plan.trouble
         rows = self._rows_read()
         if plan.window == Window.of_day(plan.day):
-            old = TimeseriesTable.open(self._lake).sorted_rows(partition_date=plan.day, tag_group=plan.tag_group)
+            # Not opened once more: whoever asks for these rows writes into the table, and so has opened it.
+            old = TimeseriesTable(self._lake).sorted_rows(partition_date=plan.day, tag_group=plan.tag_group)
             if (first := next(old, None)) is not None:
                 self._changes = EventChanges()
                 old = chain([first], old)
@@ -256,7 +257,7 @@ class PartitionLoad:
         """
         plan = self._plan
         if plan.tags.gone_elsewhere and plan.window.start == Window.of_day(plan.day).start:
-            held = event_counts(TimeseriesTable.open(self._lake), [self.partition])[self.partition]
+            held = event_counts(TimeseriesTable(self._lake), [self.partition])[self.partition]
             self._keep_tags.update(plan.tags.gone_elsewhere & held.keys())
 
 
