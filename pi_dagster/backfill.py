@@ -25,7 +25,7 @@ from pi_dagster.dagster_record import DagsterRecord
 from pi_dagster.factory import build_pi_definitions
 from pi_dagster.ingest.load_plans import Partition
 from pi_dagster.lake.schemas import PI_ASSET_ATTRIBUTES, PI_ASSET_HIERARCHY, PI_POINTS, PI_TIMESERIES
-from pi_dagster.runs_here import RunFailedError, run_here
+from pi_dagster.runs_here import RunFailedError, RunInterruptedError, run_here
 from pi_dagster.site import Site
 
 _LOAD_ASSETS = "load_pi_assets"
@@ -78,6 +78,11 @@ class BackfillResult:
         """Count a materialization of pi_timeseries."""
         rows = materialization.metadata.get(_ROWS)
         self.loaded[str(materialization.partition)] = int(str(rows.value)) if rows is not None else 0
+
+    def add_failure(self, failure: RunFailedError) -> None:
+        """Count a run of this process that failed."""
+        self.failed.update(failure.partitions)
+        self.reasons.append(str(failure))
 
     def as_json(self) -> Mapping[str, Any]:
         """For programs."""
@@ -147,15 +152,9 @@ class Backfill:
             run_here(self._job(job), instance, {}, on_materialization)
         blocks = partition_blocks(result.partitions, groups, longest=self._site.max_partitions_per_run)
         for block in sorted(blocks, key=lambda block: (block.first_day, groups.index(block.first_group))):
-            failure = self._run_block(block, on_materialization)
-            if failure is None:
-                continue
-            result.reasons.append(str(failure))
-            result.failed.update(failure.partitions)
+            goes_on = self._load_block(block, result, on_materialization)
             on_progress()
-            run = instance.get_run_by_id(failure.run_id)
-            if not failure.partitions or (run is not None and STOPPED_TAG in run.tags):
-                # The server or the lake is the reason, and would be the next run's too.
+            if not goes_on:
                 break
 
     def launch(self, result: BackfillResult) -> None:
@@ -204,14 +203,25 @@ class Backfill:
             result.reasons.append(backfill.error.message.strip())
         self._count_failures(result)
 
-    def _run_block(
-        self, block: PartitionBlock, on_materialization: Callable[[dg.AssetMaterialization], None]
-    ) -> RunFailedError | None:
+    def _load_block(
+        self,
+        block: PartitionBlock,
+        result: BackfillResult,
+        on_materialization: Callable[[dg.AssetMaterialization], None],
+    ) -> bool:
+        """One run; returns whether the next may fare better, so false where the server or the lake is in trouble."""
+        instance = self._record.instance
         try:
-            run_here(self._job("load_pi_timeseries"), self._record.instance, block.run_tags(), on_materialization)
-        except RunFailedError as error:
-            return error
-        return None
+            run_here(self._job("load_pi_timeseries"), instance, block.run_tags(), on_materialization)
+        except RunInterruptedError as interrupt:
+            if interrupt.failure is not None:
+                result.add_failure(interrupt.failure)
+            raise
+        except RunFailedError as failure:
+            result.add_failure(failure)
+            run = instance.get_run_by_id(failure.run_id)
+            return bool(failure.partitions) and not (run is not None and STOPPED_TAG in run.tags)
+        return True
 
     def _job(self, name: str) -> dg.JobDefinition:
         return self._definitions.resolve_job_def(f"{self._prefix}{name}")

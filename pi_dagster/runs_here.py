@@ -30,7 +30,15 @@ class RunFailedError(Exception):
 
 
 class RunInterruptedError(Exception):
-    """Somebody interrupted a run; the partitions that were loaded until then stay."""
+    """Somebody interrupted a run; the partitions that were loaded until then stay.
+
+    Args:
+        failure: the run had failed by then, and this is how.
+    """
+
+    def __init__(self, failure: RunFailedError | None = None) -> None:
+        super().__init__()
+        self.failure = failure
 
 
 def run_here(
@@ -50,6 +58,7 @@ def run_here(
     Raises:
         RunFailedError: the run failed.
         RunInterruptedError: Ctrl-C.
+        ValueError: this is not the main thread, which alone hears of Ctrl-C.
     """
     failures: list[StepFailureData] = []
 
@@ -59,7 +68,7 @@ def run_here(
             return
         if event.is_step_materialization:
             on_materialization(event.step_materialization_data.materialization)
-        elif event.is_step_failure:
+        elif event.is_step_failure and not _is_interrupt(event.step_failure_data):
             failures.append(event.step_failure_data)
 
     run_id = str(uuid.uuid4())
@@ -72,15 +81,21 @@ def run_here(
             raise_on_error=False,
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         )
-        if was_interrupted():
-            raise RunInterruptedError
-    if outcome.success:
+        is_interrupted = was_interrupted()
+    if outcome.success and not is_interrupted:
         return
-    raise RunFailedError(
+    failure = RunFailedError(
         " ".join(reason_of(failure) for failure in failures) or f"The run of {job.name} failed.",
         run_id=run_id,
         partitions=[key for failure in failures for key in failed_partitions(failure)],
     )
+    if is_interrupted:
+        raise RunInterruptedError(failure if failures else None)
+    raise failure
+
+
+def _is_interrupt(failure: StepFailureData) -> bool:
+    return failure.error is None or failure.error.cls_name == "DagsterExecutionInterruptedError"
 
 
 @contextmanager
@@ -90,8 +105,9 @@ def _noticing_interrupts() -> Iterator[Callable[[], bool]]:
     with written, heard:
         written.setblocking(False)
         heard.setblocking(False)
-        before = signal.set_wakeup_fd(written.fileno(), warn_on_full_buffer=False)
+        before = -1
         try:
+            before = signal.set_wakeup_fd(written.fileno(), warn_on_full_buffer=False)
             yield lambda: _has_interrupt(heard)
         finally:
             signal.set_wakeup_fd(before)

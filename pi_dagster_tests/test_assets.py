@@ -93,7 +93,9 @@ def test_a_range_run_records_each_partition_with_its_own_metadata(
     assert result.success
     expected = {f"{day}|{group}" for day in DAYS[:2] for group in GROUPS[:2]}
     assert materialized(instance) == expected
-    assert len(result.get_asset_materialization_events()) == len(expected)
+    events = {str(event.partition): event.message for event in result.get_asset_materialization_events()}
+    assert events.keys() == expected
+    assert all(told.startswith(f"{key}: {ROWS_PER_PARTITION} rows of 2 tags in ") for key, told in events.items())
     versions = [metadata(result, key)["lake/table_version"] for key in expected]
     assert len(set(versions)) == len(expected)
     assert plant.rows() == plant.expected_rows(DAYS[:2], GROUPS[:2])

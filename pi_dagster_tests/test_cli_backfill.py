@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -160,6 +160,26 @@ def test_ctrl_c_keeps_what_is_loaded_and_missing_loads_the_rest(plant: SmallPlan
     plant.running.faults.clear()
     assert facts(*ALL_DAYS, "--missing")["loaded"] == 9 - loaded
     assert plant.rows() == plant.expected_rows(DAYS)
+
+
+def test_ctrl_c_after_a_failure_hides_nothing(plant: SmallPlant, monkeypatch: pytest.MonkeyPatch) -> None:
+    add_listener = dg.DagsterInstance.add_event_listener
+
+    def add_pressing(instance: dg.DagsterInstance, run_id: str, on_event: Callable[[dg.EventLogEntry], None]) -> None:
+        def press(entry: dg.EventLogEntry) -> None:
+            on_event(entry)
+            if entry.dagster_event is not None and entry.dagster_event.is_step_failure:
+                signal.raise_signal(signal.SIGINT)
+
+        add_listener(instance, run_id, press)
+
+    monkeypatch.setattr(dg.DagsterInstance, "add_event_listener", add_pressing)
+    plant.forbid_tag("PMP01.SPEED")
+    result = backfill("--group", "pumps", "--json")
+    told = json.loads(result.stdout)
+    assert result.exit_code == 130
+    assert (told["failed"], told["not_tried"]) == ([f"{DAYS[2]}|pumps"], [])
+    assert "PMP01.SPEED" in told["reasons"][0]
 
 
 def test_a_log_gets_no_control_characters(plant: SmallPlant) -> None:

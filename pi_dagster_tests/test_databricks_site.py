@@ -18,6 +18,7 @@ from pi_dagster.ingest.report import FailedTag, TagErrorKind, WindowReport
 from pi_dagster.ingest.window import Window
 from pi_dagster.piwebapi.errors import BrokenAnswerError, LoginRefusedError
 from pi_dagster.site import Site
+from pi_dagster.site.databricks import NewCluster
 from pi_dagster_tests.logged_in_plant import DAY, plant, server
 from pi_dagster_tests.test_unity_catalog import load_locally
 
@@ -57,6 +58,12 @@ def settings(
     return Site.model_validate({**site, **changed})
 
 
+@pytest.mark.parametrize("version", ["17.3.x-scala2.13", "18.x-scala2.13"])
+def test_a_runtime_with_spark_4_is_accepted(version: str) -> None:
+    cluster = NewCluster.model_validate({**NEW_CLUSTER, "spark_version": version})
+    assert cluster.spark_version == version
+
+
 @pytest.mark.parametrize(
     ("wrong", "reason"),
     [
@@ -65,7 +72,7 @@ def settings(
         ({"spark": {"settings": {"spark.executor.memory": "4g"}}, "compute": EXISTING_CLUSTER}, "cannot be given to"),
         ({"compute": {"secrets": {}}}, r"will not have the environment variable PI_PASSWORD"),
         ({"compute": {"secrets": {"PI_PASSWORD": "geheim"}}}, "match pattern"),
-        ({"compute": {"spark_version": "16.4.x-scala2.13"}}, "too old a Spark"),
+        ({"compute": {"spark_version": "17.2.x-scala2.13"}}, r"too old a Spark; use 17\.3 LTS"),
         ({"compute": {"workers": 0}}, "greater than or equal to 1"),
         ({"compute": {"kind": "existing_cluster", "cluster_id": "my cluster"}}, "match pattern"),
         ({"of_databricks": {"volume_path": "dbfs:/tmp"}}, "match pattern"),

@@ -10,6 +10,9 @@ import pytest
 
 from pi_dagster.runs_here import RunFailedError, RunInterruptedError, run_here
 
+InterruptAt = Callable[..., None]
+"""Called with an instance, the kind of event, and perhaps another signal than that of Ctrl-C."""
+
 
 @dg.asset
 def loaded() -> None:
@@ -28,17 +31,19 @@ def run(asset: dg.AssetsDefinition, instance: dg.DagsterInstance) -> None:
 
 
 @pytest.fixture
-def interrupt_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[dg.DagsterInstance, dg.DagsterEventType], None]:
+def interrupt_at(monkeypatch: pytest.MonkeyPatch) -> InterruptAt:
     """Presses Ctrl-C when an event of a kind is recorded."""
 
-    def interrupt_at(instance: dg.DagsterInstance, kind: dg.DagsterEventType) -> None:
+    def interrupt_at(
+        instance: dg.DagsterInstance, kind: dg.DagsterEventType, signum: signal.Signals = signal.SIGINT
+    ) -> None:
         add_listener = instance.add_event_listener
 
         def add_pressing(run_id: str, on_event: Callable[[dg.EventLogEntry], None]) -> None:
             def press(entry: dg.EventLogEntry) -> None:
                 on_event(entry)
                 if entry.dagster_event is not None and entry.dagster_event.event_type == kind:
-                    signal.raise_signal(signal.SIGINT)
+                    signal.raise_signal(signum)
 
             add_listener(run_id, press)
 
@@ -56,13 +61,32 @@ def interrupt_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[dg.DagsterInstanc
         dg.DagsterEventType.RUN_SUCCESS,
     ],
 )
-def test_an_interrupt_while_dagster_records_something(
-    interrupt_at: Callable[[dg.DagsterInstance, dg.DagsterEventType], None], kind: dg.DagsterEventType
-) -> None:
+def test_an_interrupt_while_dagster_records_something(interrupt_at: InterruptAt, kind: dg.DagsterEventType) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         interrupt_at(instance, kind)
-        with pytest.raises(RunInterruptedError):
+        with pytest.raises(RunInterruptedError) as interrupted:
             run(loaded, instance)
+        assert interrupted.value.failure is None
+    assert signal.set_wakeup_fd(-1) == -1
+
+
+def test_whoever_stops_a_service_interrupts_too(interrupt_at: InterruptAt) -> None:
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with dg.DagsterInstance.ephemeral() as instance:
+            interrupt_at(instance, dg.DagsterEventType.RUN_SUCCESS, signal.SIGTERM)
+            with pytest.raises(RunInterruptedError):
+                run(loaded, instance)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_an_interrupt_after_a_failure_does_not_hide_it(interrupt_at: InterruptAt) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        interrupt_at(instance, dg.DagsterEventType.STEP_FAILURE)
+        with pytest.raises(RunInterruptedError) as interrupted:
+            run(refused, instance)
+    assert str(interrupted.value.failure) == "The lake is full."
 
 
 def test_a_failure_is_no_interrupt() -> None:
@@ -71,7 +95,7 @@ def test_a_failure_is_no_interrupt() -> None:
 
 
 def test_an_interrupt_of_before_is_not_that_of_the_next_run(
-    interrupt_at: Callable[[dg.DagsterInstance, dg.DagsterEventType], None],
+    interrupt_at: InterruptAt,
 ) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         interrupt_at(instance, dg.DagsterEventType.RUN_SUCCESS)

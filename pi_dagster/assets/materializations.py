@@ -21,7 +21,7 @@ def materialized(
 
     A run over a range of partitions logs them one by one, so that one that fails leaves the others done;
     `MaterializeResult` counts for all of them, and only once the function has returned. The text goes with the event,
-    because a line of its own is a commit of its own in Dagster's record.
+    because a line of its own is a commit of its own in Dagster's record; loggers outside it see it at level DEBUG.
 
     Args:
         context: of an asset that is alone in its function.

@@ -153,7 +153,7 @@ def _how_to_go_on(result: BackfillResult, *, in_dagster: bool) -> str:
             f"Dagster goes on with its backfill {result.backfill_id}: Runs, Backfills in its UI show it, and cancel it "
             "there."
         )
-    return "They stay; the same command with --missing loads the others."
+    return "They stay." if result.all_loaded else "They stay; the same command with --missing loads the others."
 
 
 def _trouble(result: BackfillResult) -> str:

@@ -7,6 +7,7 @@ Secrets that the job needs are references to a secret scope, which Databricks re
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Annotated, Literal
 
@@ -15,8 +16,8 @@ from pydantic import Field, field_validator, model_validator
 from pi_dagster.settings_model import SettingsModel
 from pi_dagster.site.secrets import VariableName
 
-OLDEST_RUNTIME = 17
-"""Databricks Runtime 17 is the first with Spark 4, whose data sources can be written in Python."""
+OLDEST_RUNTIME = (17, 3)
+"""Databricks Runtime 17.3 LTS has Spark 4.0, the first whose data sources can be written in Python."""
 
 SecretReference = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.@-]{1,128}/[A-Za-z0-9_.-]{1,128}$")]
 """The scope and the key of a secret of the workspace, such as `pi/password`."""
@@ -50,8 +51,11 @@ class NewCluster(SettingsModel):
     @field_validator("spark_version")
     @classmethod
     def _has_a_spark_that_can(cls, version: str) -> str:
-        if int(version.split(".")[0]) < OLDEST_RUNTIME:
-            raise ValueError(f"Databricks Runtime {version} has too old a Spark; use {OLDEST_RUNTIME}.3 LTS or newer")
+        major, minor = version.split(".")[:2]
+        # `18.x` is the newest of 18.
+        if (int(major), int(minor) if minor.isdecimal() else math.inf) < OLDEST_RUNTIME:
+            oldest = ".".join(map(str, OLDEST_RUNTIME))
+            raise ValueError(f"Databricks Runtime {version} has too old a Spark; use {oldest} LTS or newer")
         return version
 
 
