@@ -6,6 +6,7 @@ Tests of the data in the sibling folder `../shared` may be skipped where that fo
 from __future__ import annotations
 
 import os
+import signal
 import uuid
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -21,6 +22,9 @@ SHARED = Path(__file__).parents[2] / "shared"
 
 # Dagster's instances in memory have telemetry on, and would leave its log in the home of whoever runs the tests.
 os.environ["DAGSTER_DISABLE_TELEMETRY"] = "yes"
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, and so would the commands that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long a test takes says nothing about what it tests.
 settings.register_profile("without_a_clock", deadline=None, suppress_health_check=[HealthCheck.too_slow])

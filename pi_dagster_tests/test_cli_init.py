@@ -67,10 +67,11 @@ class Person:
 
     def interrupts(self) -> int:
         """Press Ctrl-C until it is over: one that comes just as Python begins to read a line is seen with the next."""
-        while True:
+        for _ in range(20):
             self.child.sendintr()
             if self.child.expect([pexpect.EOF, pexpect.TIMEOUT], timeout=5) == 0:
                 return self._exit_code()
+        raise AssertionError(f"Ctrl-C does not end it: {self.child.before}")
 
     def sees_the_end(self) -> int:
         self.child.expect(pexpect.EOF)
