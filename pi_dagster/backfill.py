@@ -183,8 +183,13 @@ class Backfill:
         instance.add_backfill(backfill)
         result.backfill_id = backfill.backfill_id
 
-    def follow(self, result: BackfillResult) -> Iterator[None]:
-        """Keep a launched `result` up to date until its backfill has ended; one step a look."""
+    def follow(self, result: BackfillResult, pause: Callable[[float], None]) -> Iterator[None]:
+        """Keep a launched `result` up to date until its backfill has ended; one step a look.
+
+        Args:
+            result: kept up to date.
+            pause: waits so many seconds.
+        """
         backfill_id = str(result.backfill_id)
         looked_at: set[int] = set()
         while True:
@@ -196,7 +201,7 @@ class Backfill:
             if has_ended:
                 break
             # A look at a hundred thousand partitions takes longer than one at ten.
-            time.sleep(max(_SECONDS_BETWEEN_LOOKS, 10 * (time.monotonic() - began)))
+            pause(max(_SECONDS_BETWEEN_LOOKS, 10 * (time.monotonic() - began)))
         if backfill is None or backfill.status is BulkActionStatus.CANCELED:
             result.reasons.append("The backfill was canceled in Dagster.")
         elif backfill.error is not None:

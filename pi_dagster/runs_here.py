@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import signal
-import socket
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 
 import dagster as dg
 from dagster._core.execution.plan.objects import StepFailureData
 
 from pi_dagster.automation.run_failures import failed_partitions, reason_of
+from pi_dagster.interrupts import heard_interrupts
 
 
 class RunFailedError(Exception):
@@ -73,7 +71,8 @@ def run_here(
 
     run_id = str(uuid.uuid4())
     instance.add_event_listener(run_id, on_event)
-    with _noticing_interrupts() as was_interrupted:
+    # Dagster forgets an interrupt that comes while it records the end of a run.
+    with heard_interrupts() as interrupts:
         outcome = job.execute_in_process(
             instance=instance,
             run_id=run_id,
@@ -81,7 +80,7 @@ def run_here(
             raise_on_error=False,
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         )
-        is_interrupted = was_interrupted()
+        is_interrupted = interrupts.has_come()
     if outcome.success and not is_interrupted:
         return
     failure = RunFailedError(
@@ -96,26 +95,3 @@ def run_here(
 
 def _is_interrupt(failure: StepFailureData) -> bool:
     return failure.error is None or failure.error.cls_name == "DagsterExecutionInterruptedError"
-
-
-@contextmanager
-def _noticing_interrupts() -> Iterator[Callable[[], bool]]:
-    """Tells whether one came, as Dagster forgets those that come while it records the end of a run."""
-    written, heard = socket.socketpair()
-    with written, heard:
-        written.setblocking(False)
-        heard.setblocking(False)
-        before = -1
-        try:
-            before = signal.set_wakeup_fd(written.fileno(), warn_on_full_buffer=False)
-            yield lambda: _has_interrupt(heard)
-        finally:
-            signal.set_wakeup_fd(before)
-
-
-def _has_interrupt(heard: socket.socket) -> bool:
-    try:
-        numbers = heard.recv(4096)
-    except BlockingIOError:
-        return False
-    return signal.SIGINT in numbers or signal.SIGTERM in numbers

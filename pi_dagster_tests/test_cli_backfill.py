@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from typer.testing import CliRunner, Result
 from pi_dagster.cli import app
 from pi_dagster.simulator import Fault, FaultKind
 from pi_dagster.webid import point_webid
+from pi_dagster_tests.ctrl_c import press_at, press_where_the_exception_is_lost
 from pi_dagster_tests.small_plant import DAYS, GROUPS, KEYS, ROWS_PER_PARTITION, TODAY, SmallPlant, small_plant
 
 COMMAND = [sys.executable, "-c", "from pi_dagster.cli import main; main()"]
@@ -163,17 +164,7 @@ def test_ctrl_c_keeps_what_is_loaded_and_missing_loads_the_rest(plant: SmallPlan
 
 
 def test_ctrl_c_after_a_failure_hides_nothing(plant: SmallPlant, monkeypatch: pytest.MonkeyPatch) -> None:
-    add_listener = dg.DagsterInstance.add_event_listener
-
-    def add_pressing(instance: dg.DagsterInstance, run_id: str, on_event: Callable[[dg.EventLogEntry], None]) -> None:
-        def press(entry: dg.EventLogEntry) -> None:
-            on_event(entry)
-            if entry.dagster_event is not None and entry.dagster_event.is_step_failure:
-                signal.raise_signal(signal.SIGINT)
-
-        add_listener(instance, run_id, press)
-
-    monkeypatch.setattr(dg.DagsterInstance, "add_event_listener", add_pressing)
+    press_at(monkeypatch, dg.DagsterEventType.STEP_FAILURE)
     plant.forbid_tag("PMP01.SPEED")
     result = backfill("--group", "pumps", "--json")
     told = json.loads(result.stdout)
@@ -214,3 +205,23 @@ def test_where_dagster_runs_a_backfill_of_its_is_launched(plant: SmallPlant, hom
         assert [key.to_user_string() for key in launched.asset_selection or ()] == ["pi_points", "pi_timeseries"]
     assert materialized(home) == set()
     assert facts(*ALL_DAYS, "--group", "tanks", "--here")["loaded"] == 3
+
+
+def test_ctrl_c_is_heard_wherever_the_waiting_is(
+    plant: SmallPlant, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    get_backfill = dg.DagsterInstance.get_backfill
+    looks = []
+
+    def look(instance: dg.DagsterInstance, backfill_id: str) -> object:
+        looks.append(backfill_id)
+        assert len(looks) == 1, "it has not heard and looks again"
+        press_where_the_exception_is_lost()
+        return get_backfill(instance, backfill_id)
+
+    monkeypatch.setattr(dg.DagsterInstance, "get_backfill", look)
+    with dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home))) as instance:
+        instance.add_daemon_heartbeat(_sign_of_life(datetime.now(timezone.utc).timestamp()))
+        result = backfill("--group", "tanks")
+    assert result.exit_code == 130
+    assert "Interrupted. 0 of 1 partition loaded, 0 rows. Dagster goes on with its backfill" in result.stderr

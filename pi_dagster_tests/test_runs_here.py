@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
 
 import dagster as dg
 import pytest
 
 from pi_dagster.runs_here import RunFailedError, RunInterruptedError, run_here
-
-InterruptAt = Callable[..., None]
-"""Called with an instance, the kind of event, and perhaps another signal than that of Ctrl-C."""
+from pi_dagster_tests.ctrl_c import press_at
 
 
 @dg.asset
@@ -30,28 +27,6 @@ def run(asset: dg.AssetsDefinition, instance: dg.DagsterInstance) -> None:
     run_here(job, instance, {}, lambda materialization: None)
 
 
-@pytest.fixture
-def interrupt_at(monkeypatch: pytest.MonkeyPatch) -> InterruptAt:
-    """Presses Ctrl-C when an event of a kind is recorded."""
-
-    def interrupt_at(
-        instance: dg.DagsterInstance, kind: dg.DagsterEventType, signum: signal.Signals = signal.SIGINT
-    ) -> None:
-        add_listener = instance.add_event_listener
-
-        def add_pressing(run_id: str, on_event: Callable[[dg.EventLogEntry], None]) -> None:
-            def press(entry: dg.EventLogEntry) -> None:
-                on_event(entry)
-                if entry.dagster_event is not None and entry.dagster_event.event_type == kind:
-                    signal.raise_signal(signum)
-
-            add_listener(run_id, press)
-
-        monkeypatch.setattr(instance, "add_event_listener", add_pressing)
-
-    return interrupt_at
-
-
 @pytest.mark.parametrize(
     "kind",
     [
@@ -61,29 +36,31 @@ def interrupt_at(monkeypatch: pytest.MonkeyPatch) -> InterruptAt:
         dg.DagsterEventType.RUN_SUCCESS,
     ],
 )
-def test_an_interrupt_while_dagster_records_something(interrupt_at: InterruptAt, kind: dg.DagsterEventType) -> None:
+def test_an_interrupt_while_dagster_records_something(
+    monkeypatch: pytest.MonkeyPatch, kind: dg.DagsterEventType
+) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
-        interrupt_at(instance, kind)
+        press_at(monkeypatch, kind)
         with pytest.raises(RunInterruptedError) as interrupted:
             run(loaded, instance)
         assert interrupted.value.failure is None
     assert signal.set_wakeup_fd(-1) == -1
 
 
-def test_whoever_stops_a_service_interrupts_too(interrupt_at: InterruptAt) -> None:
+def test_whoever_stops_a_service_interrupts_too(monkeypatch: pytest.MonkeyPatch) -> None:
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with dg.DagsterInstance.ephemeral() as instance:
-            interrupt_at(instance, dg.DagsterEventType.RUN_SUCCESS, signal.SIGTERM)
+            press_at(monkeypatch, dg.DagsterEventType.RUN_SUCCESS, signal.SIGTERM)
             with pytest.raises(RunInterruptedError):
                 run(loaded, instance)
     finally:
         signal.signal(signal.SIGTERM, before)
 
 
-def test_an_interrupt_after_a_failure_does_not_hide_it(interrupt_at: InterruptAt) -> None:
+def test_an_interrupt_after_a_failure_does_not_hide_it(monkeypatch: pytest.MonkeyPatch) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
-        interrupt_at(instance, dg.DagsterEventType.STEP_FAILURE)
+        press_at(monkeypatch, dg.DagsterEventType.STEP_FAILURE)
         with pytest.raises(RunInterruptedError) as interrupted:
             run(refused, instance)
     assert str(interrupted.value.failure) == "The lake is full."
@@ -94,11 +71,9 @@ def test_a_failure_is_no_interrupt() -> None:
         run(refused, instance)
 
 
-def test_an_interrupt_of_before_is_not_that_of_the_next_run(
-    interrupt_at: InterruptAt,
-) -> None:
-    with dg.DagsterInstance.ephemeral() as instance:
-        interrupt_at(instance, dg.DagsterEventType.RUN_SUCCESS)
+def test_an_interrupt_of_before_is_not_that_of_the_next_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    with dg.DagsterInstance.ephemeral() as instance, monkeypatch.context() as patch:
+        press_at(patch, dg.DagsterEventType.RUN_SUCCESS)
         with pytest.raises(RunInterruptedError):
             run(loaded, instance)
     with dg.DagsterInstance.ephemeral() as instance:

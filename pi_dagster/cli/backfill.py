@@ -96,6 +96,7 @@ def _try_server_and_lake(site: Site) -> None:
 
 def _load(work: Backfill, result: BackfillResult, record: DagsterRecord, *, here: bool, wait: bool) -> int:
     """Have the partitions loaded and tell of it; returns the exit code."""
+    from pi_dagster.interrupts import held_interrupts
     from pi_dagster.runs_here import RunFailedError, RunInterruptedError
 
     total = len(result.partitions)
@@ -108,12 +109,13 @@ def _load(work: Backfill, result: BackfillResult, record: DagsterRecord, *, here
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         if in_dagster:
-            work.launch(result)
-            complain(f"Dagster is running: {_partitions(total)} launched as its backfill {result.backfill_id}.")
-            if not wait:
-                return 0
-            for _ in work.follow(result):
-                progress.tell(_so_far(result))
+            with held_interrupts() as interrupts:
+                work.launch(result)
+                complain(f"Dagster is running: {_partitions(total)} launched as its backfill {result.backfill_id}.")
+                if not wait:
+                    return 0
+                for _ in work.follow(result, interrupts.pause):
+                    progress.tell(_so_far(result))
         else:
             complain(f"Loading {_partitions(total)} in this process.")
             if not record.is_kept:
