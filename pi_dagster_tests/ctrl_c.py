@@ -14,10 +14,10 @@ class _Mortal:
     """Something that a weak reference can outlive."""
 
 
-def press_where_the_exception_is_lost() -> None:
+def press_where_the_exception_is_lost(signum: signal.Signals = signal.SIGINT) -> None:
     """In the callback of a weak reference, as Dagster's SQLAlchemy has many."""
     mortal = _Mortal()
-    reference = weakref.ref(mortal, lambda _: signal.raise_signal(signal.SIGINT))
+    reference = weakref.ref(mortal, lambda _: signal.raise_signal(signum))
     del mortal
     assert reference() is None
 
@@ -32,7 +32,7 @@ def press_at(
         def press(entry: dg.EventLogEntry) -> None:
             on_event(entry)
             if entry.dagster_event is not None and entry.dagster_event.event_type == kind:
-                signal.raise_signal(signum)
+                press_where_the_exception_is_lost(signum)
 
         add_listener(instance, run_id, press)
 

@@ -163,6 +163,18 @@ def test_ctrl_c_keeps_what_is_loaded_and_missing_loads_the_rest(plant: SmallPlan
     assert plant.rows() == plant.expected_rows(DAYS)
 
 
+def test_ctrl_c_while_a_partition_is_recorded_leaves_the_next_for_later(
+    plant: SmallPlant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert backfill("--group", "tanks").exit_code == 0
+    press_at(monkeypatch, dg.DagsterEventType.ASSET_MATERIALIZATION)
+    # One run, as the site takes two partitions a run.
+    result = backfill("--from", DAYS[1], "--group", "tanks", "--json")
+    assert result.exit_code == 130, result.output
+    told = json.loads(result.stdout)
+    assert (told["loaded"], told["not_tried"]) == (1, [f"{DAYS[2]}|tanks"])
+
+
 def test_ctrl_c_after_a_failure_hides_nothing(plant: SmallPlant, monkeypatch: pytest.MonkeyPatch) -> None:
     press_at(monkeypatch, dg.DagsterEventType.STEP_FAILURE)
     plant.forbid_tag("PMP01.SPEED")

@@ -5,6 +5,8 @@
 from collections.abc import Iterator, Mapping
 
 import dagster as dg
+from dagster._core.errors import DagsterExecutionInterruptedError
+from dagster._utils.interrupts import capture_interrupts, pop_captured_interrupt
 
 from pi_dagster.automation.partitions import is_range_run
 
@@ -32,13 +34,20 @@ def materialized(
 
     Yields:
         The asset's result, where the run is for one partition only.
+
+    Raises:
+        DagsterExecutionInterruptedError: the run was interrupted meanwhile; the partition is recorded.
     """
     if is_range_run(context):
-        context.log_event(
-            dg.AssetMaterialization(
-                context.asset_key, partition=partition, description=told, metadata=metadata, tags=tags
+        # What is committed gets recorded; and Python would lose an exception that comes in a finalizer of SQLAlchemy's.
+        with capture_interrupts():
+            context.log_event(
+                dg.AssetMaterialization(
+                    context.asset_key, partition=partition, description=told, metadata=metadata, tags=tags
+                )
             )
-        )
+            if pop_captured_interrupt():
+                raise DagsterExecutionInterruptedError
     else:
         context.log.info(told)
         yield dg.MaterializeResult(metadata=metadata)
