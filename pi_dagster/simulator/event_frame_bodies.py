@@ -16,7 +16,7 @@ from pi_dagster.simulator.af_model import AssetDatabase, quoted
 from pi_dagster.simulator.af_stencil import Stencil, Texts, listed
 from pi_dagster.simulator.calls import Call
 from pi_dagster.simulator.event_frame_model import Annotation, EventFrame
-from pi_dagster.simulator.event_frames import FrameView
+from pi_dagster.simulator.event_frame_view import FrameView
 from pi_dagster.simulator.events import iso_timestamp
 from pi_dagster.simulator.selected_fields import SelectedFields
 from pi_dagster.simulator.settings import SimulatorSettings

@@ -17,7 +17,7 @@ from pi_dagster.simulator.af_model import AssetDatabase, Attribute, path_steps
 from pi_dagster.simulator.calls import Call
 from pi_dagster.simulator.event_frame_bodies import frame_owner
 from pi_dagster.simulator.event_frame_model import EventFrame
-from pi_dagster.simulator.event_frames import FrameView
+from pi_dagster.simulator.event_frame_view import FrameView
 from pi_dagster.simulator.service import Service
 from pi_dagster.webid import WebId
 

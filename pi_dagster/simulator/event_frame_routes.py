@@ -32,7 +32,7 @@ from pi_dagster.simulator.event_frame_search import (
     FrameSearch,
     TimeLimits,
 )
-from pi_dagster.simulator.event_frames import FrameView
+from pi_dagster.simulator.event_frame_view import FrameView
 from pi_dagster.simulator.events import Ticks
 from pi_dagster.simulator.service import Route, Service
 from pi_dagster.simulator.timestrings import parse_time
