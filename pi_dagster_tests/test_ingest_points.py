@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
+from deltalake import DeltaTable
 
-from pi_dagster.ingest.errors import LakeOfAnotherServerError, NoTagsError
+from pi_dagster.ingest.errors import LakeOfAnotherServerError, NoTagsError, TagsLostError
 from pi_dagster.ingest.points import refresh_points
 from pi_dagster.ingest.report import PointsReport
 from pi_dagster.ingest.source import open_source
 from pi_dagster.lake import Lake, PointsTable
+from pi_dagster.lake.commit import LOG_CLEANUP_EVERY
 from pi_dagster.piwebapi import PIWebAPISource, objects
 from pi_dagster.piwebapi.objects import DataServerNotFoundError
 from pi_dagster.simulator import RunningSimulator, Simulator
@@ -129,6 +132,80 @@ def test_a_login_that_suddenly_sees_nothing_deletes_nothing(site: Site, base: Me
     with pytest.raises(NoTagsError, match="shows this login no tag"):
         refresh(site)
     assert all(row["is_active"] for row in rows(site).values())
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Iterator[tuple[Site, MemoryBase]]:
+    """A plant of forty pumps, listed."""
+    base = MemoryBase([point(number, f"PMP{number:02}.PV") for number in range(1, 41)])
+    with Simulator(archive=Archive(base)).serve() as running:
+        site = Site(
+            server=ServerSettings(url=running.url),
+            lake=LakeSettings(uri=str(tmp_path)),
+            start_date=CREATED.date(),
+            tag_groups=(TagGroup(name="pumps", tag_filter="PMP*"),),
+        )
+        refresh(site)
+        yield site, base
+
+
+def test_a_login_that_suddenly_sees_few_tags_deletes_none(many: tuple[Site, MemoryBase]) -> None:
+    site, base = many
+    for number in range(1, 14):
+        base.drop(number)
+    with pytest.raises(TagsLostError, match=r"13 of 40 tags are gone since the last list \(PMP01\.PV, .*`max_lost_tag"):
+        refresh(site)
+    assert all(row["is_active"] for row in rows(site).values())
+    assert len(refresh(site.model_copy(update={"max_lost_tag_share": 1.0})).gone_tags) == 13
+
+
+def test_a_third_of_the_tags_may_be_deleted(many: tuple[Site, MemoryBase]) -> None:
+    site, base = many
+    for number in range(1, 13):
+        base.drop(number)
+    assert len(refresh(site).gone_tags) == 12
+    for number in range(13, 23):
+        base.drop(number)
+    assert refresh(site).tags == 18
+
+
+class OvertakenSource(PIWebAPISource):
+    """A connection that lists the tags, and somebody else lists them again before it has told of them."""
+
+    overtake: Callable[[], object]
+
+    def list_points(self) -> Iterator[objects.Point]:
+        listed = list(super().list_points())
+        overtake, self.overtake = self.overtake, lambda: None
+        overtake()
+        yield from listed
+
+
+def test_a_slow_list_does_not_take_the_place_of_a_newer_one(site: Site, base: MemoryBase) -> None:
+    refresh(site)
+
+    def overtake() -> None:
+        base.add(point(99, "BLR99.NEW"))
+        refresh(site)
+
+    with OvertakenSource(site.server) as source:
+        source.overtake = overtake
+        report = refresh_points(site, source, Lake(site.lake.uri), run_id="slow")
+    assert rows(site)["BLR99.NEW"]["is_active"]
+    assert report.tags == len(NAMES) + 1
+
+
+def test_the_first_list_may_still_be_read_after_hundreds(site: Site) -> None:
+    first = refresh(site)
+    table = PointsTable.open(Lake(site.lake.uri))
+    rows = table.read()
+    for _ in range(2 * LOG_CLEANUP_EVERY):
+        table.replace(rows, {})
+    for entry in (Path(table.uri) / "_delta_log").iterdir():
+        os.utime(entry, (CREATED.timestamp(), CREATED.timestamp()))
+    while table.version % LOG_CLEANUP_EVERY:
+        table.replace(rows, {})
+    assert DeltaTable(table.uri, version=first.table_version).to_pyarrow_table().num_rows == len(NAMES)
 
 
 def test_another_data_server_is_told_with_the_ones_there_are(site: Site) -> None:

@@ -98,6 +98,11 @@ def test_the_asset_framework_is_read_unless_it_is_switched_off() -> None:
     assert Site.model_validate(settings(asset_framework=None)).asset_framework is None
 
 
+@pytest.mark.parametrize("share", [-0.1, 1.5])
+def test_a_wrong_share_of_lost_tags_is_refused(share: float) -> None:
+    assert "max_lost_tag_share" in refusal(max_lost_tag_share=share)
+
+
 @pytest.mark.parametrize(
     ("setting", "wrong"),
     [

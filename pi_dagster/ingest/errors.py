@@ -3,6 +3,7 @@
 IngestError
 ├── PointsMissingError        the list of tags has not been loaded yet
 ├── NoTagsError               a tag group that matches no tag, or a server that lists none
+├── TagsLostError             too many tags are gone at once; nothing was committed
 ├── LakeOfAnotherServerError  the lake holds the tags of another Data Archive
 ├── NoElementsError           no AF element that the site asks for
 ├── AssetsLostError           too much of AF is gone at once; nothing was committed
@@ -35,6 +36,10 @@ class PointsMissingError(IngestError):
 
 class NoTagsError(IngestError):
     """A tag group without tags, or a server that lists none: nearly always a wrong filter or a missing right."""
+
+
+class TagsLostError(IngestError):
+    """More tags are gone than are likely to be deleted at once; the list that was loaded before stays."""
 
 
 class LakeOfAnotherServerError(IngestError):

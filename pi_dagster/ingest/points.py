@@ -1,7 +1,8 @@
 """Refreshing pi_points: the tags that the server lists, the partition each falls into, and those that are gone.
 
 A tag that the server no longer lists may be deleted or merely hidden from this login, so its row stays, marked
-inactive, and its recorded values stay too.
+inactive, and its recorded values stay too. Where many are gone at once a right was lost: were they taken for deleted,
+every load would be well without them.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from datetime import datetime, timezone
 from typing import Any
 
 import pyarrow as pa
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
 from pi_dagster.ingest.asset_tags import AssetTags
-from pi_dagster.ingest.errors import LakeOfAnotherServerError, NoTagsError
+from pi_dagster.ingest.errors import LakeOfAnotherServerError, NoTagsError, TagsLostError
 from pi_dagster.ingest.groups import TagAssigner
 from pi_dagster.ingest.report import PointsReport, Traffic
 from pi_dagster.lake import Lake, PointsTable
+from pi_dagster.lake.errors import SnapshotReplacedError
 from pi_dagster.lake.schemas import POINTS_SCHEMA
 from pi_dagster.piwebapi import PIWebAPISource
 from pi_dagster.piwebapi.objects import Point
@@ -27,6 +30,11 @@ from pi_dagster.site import Site
 _SAMPLE_ROWS = 10
 _MOST_NAMED = 100
 _NOT_CONTENT = ("last_seen",)
+_FEW_LOST = 10
+"""Tags that may always go at once: a third of a small plant is soon deleted."""
+
+_TRIES = 3
+"""A second refresh at the same time is an accident, a third a mistake."""
 
 
 def refresh_points(site: Site, source: PIWebAPISource, lake: Lake, *, run_id: str) -> PointsReport:
@@ -40,16 +48,26 @@ def refresh_points(site: Site, source: PIWebAPISource, lake: Lake, *, run_id: st
 
     Raises:
         NoTagsError: the server lists no tag.
+        TagsLostError: more tags are gone than are likely to be deleted at once.
         AssetsMissingError: a group is chosen by AF elements, which have not been loaded yet.
         LakeOfAnotherServerError: pi_points holds tags of another Data Archive.
         PIWebAPIError: the server cannot be read from.
         LakeError: the table cannot be written.
     """
+    # A list that was begun earlier than another one must not take its place: it may lack what that one found.
+    tries = Retrying(
+        stop=stop_after_attempt(_TRIES), retry=retry_if_exception_type(SnapshotReplacedError), reraise=True
+    )
+    return tries(_refresh_once, site, source, lake, run_id=run_id)
+
+
+def _refresh_once(site: Site, source: PIWebAPISource, lake: Lake, *, run_id: str) -> PointsReport:
     begun = time.monotonic()
     before = source.traffic
     assigner = TagAssigner(site.tag_groups, AssetTags.read(lake) if site.has_groups_by_assets else None)
     table = PointsTable.open(lake)
-    previous = {row["tag_webid"]: row for row in table.read().to_pylist()}
+    snapshot = table.snapshot()
+    previous = {row["tag_webid"]: row for row in table.to_arrow(snapshot=snapshot).to_pylist()}
     data_server = source.data_server().name
     others = {row["data_server"] for row in previous.values()} - {data_server}
     if others:
@@ -58,7 +76,8 @@ def refresh_points(site: Site, source: PIWebAPISource, lake: Lake, *, run_id: st
             f"{data_server}. A lake belongs to one Data Archive: give each site a `lake.uri` of its own."
         )
     now = datetime.now(timezone.utc)
-    points = _list_points(source, expected={web_id for web_id, row in previous.items() if row["is_active"]})
+    expected = {web_id for web_id, row in previous.items() if row["is_active"]}
+    points = _list_points(source, expected=expected)
     rows = _rows(points, previous, assigner, data_server=data_server, now=now)
     listed = [row for row in rows if row["is_active"]]
     if not listed:
@@ -66,8 +85,17 @@ def refresh_points(site: Site, source: PIWebAPISource, lake: Lake, *, run_id: st
             f"The Data Archive {data_server} at {site.server.url} shows this login no tag. Give it read access to "
             "the points (the point database and each point have their own security), or use another login."
         )
+    _check_lost(
+        site,
+        sorted(row["tag_name"] for row in rows if row["tag_webid"] in expected and not row["is_active"]),
+        len(expected),
+    )
     changed = _contents(rows) != _contents(previous.values())
-    version = table.replace(pa.Table.from_pylist(rows, schema=POINTS_SCHEMA), {"site": site.name, "run_id": run_id})
+    version = table.replace(
+        pa.Table.from_pylist(rows, schema=POINTS_SCHEMA),
+        {"site": site.name, "run_id": run_id},
+        instead_of=snapshot.version(),
+    )
     by_partition = Counter(row["tag_group"] for row in listed if row["tag_group"] is not None)
     names = {row["tag_name"].casefold() for row in listed}
     ungrouped = sorted(row["tag_name"] for row in listed if row["tag_group"] is None)
@@ -96,6 +124,17 @@ def refresh_points(site: Site, source: PIWebAPISource, lake: Lake, *, run_id: st
         changed=changed,
         sample=pa.Table.from_pylist(listed[:_SAMPLE_ROWS], schema=POINTS_SCHEMA),
     )
+
+
+def _check_lost(site: Site, lost: Sequence[str], listed_before: int) -> None:
+    allowed = site.max_lost_tag_share
+    if len(lost) > max(_FEW_LOST, allowed * listed_before):
+        raise TagsLostError(
+            f"{len(lost):,} of {listed_before:,} tags are gone since the last list ({', '.join(lost[:5])} ...), more "
+            f"than `max_lost_tag_share` ({allowed:g}) allows. Nothing was committed. To PI, a tag that a login may no "
+            f"longer read looks deleted: check the login's rights on the points at {site.server.url}. If they are "
+            "deleted, set `max_lost_tag_share: 1` for one run."
+        )
 
 
 def _list_points(source: PIWebAPISource, *, expected: set[str]) -> list[Point]:

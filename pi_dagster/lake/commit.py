@@ -53,6 +53,7 @@ def commit_change(
     snapshot: Callable[[], DeltaTable],
     plan: Callable[[DeltaTable], FileChange],
     commit_info: Mapping[str, str],
+    keeps_all_versions: bool = False,
 ) -> int:
     """Commit what `plan` makes of the newest snapshot, again and again until no other writer comes between.
 
@@ -61,6 +62,7 @@ def commit_change(
         snapshot: loads the newest version.
         plan: what to change in a snapshot; called once a try.
         commit_info: names and values to be kept in the commit.
+        keeps_all_versions: the log is the table's history, and is never cut.
 
     Returns:
         The version that holds the change.
@@ -78,7 +80,9 @@ def commit_change(
         for attempt in tries:
             with attempt:
                 table = snapshot()
-                return _commit_once(staging, table, plan(table), commit_info)
+                version = table.version() + 1
+                cuts_log = version % LOG_CLEANUP_EVERY == 0 and not keeps_all_versions
+                return _commit_once(staging, table, plan(table), commit_info, cuts_log=cuts_log)
     except RetryError:
         raise WindowConflictError(
             f"Other writers committed to {staging.table_uri} first, {COMMIT_TRIES} times in a row. "
@@ -87,7 +91,9 @@ def commit_change(
     raise AssertionError("the loop ends by returning or raising")
 
 
-def _commit_once(staging: Staging, table: DeltaTable, change: FileChange, commit_info: Mapping[str, str]) -> int:
+def _commit_once(
+    staging: Staging, table: DeltaTable, change: FileChange, commit_info: Mapping[str, str], *, cuts_log: bool
+) -> int:
     commit_id = uuid.uuid4().hex
     version = table.version() + 1
     actions: list[AddAction | RemoveAction] = [*(file.add_action() for file in change.add), *change.remove]
@@ -104,9 +110,7 @@ def _commit_once(staging: Staging, table: DeltaTable, change: FileChange, commit
             table.schema(),
             table.metadata().partition_columns,
             commit_properties=properties,
-            post_commithook_properties=PostCommitHookProperties(
-                create_checkpoint=True, cleanup_expired_logs=version % LOG_CLEANUP_EVERY == 0
-            ),
+            post_commithook_properties=PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=cuts_log),
         )
     except Exception as error:
         landed = _landed(staging, version, commit_id)

@@ -7,6 +7,7 @@ LakeError
 ├── ForeignTableError      a table is there, but it is not ours
 ├── RowsRefusedError       rows that do not belong into the window that they should replace
 ├── WindowConflictError    other writers kept committing first
+├── SnapshotReplacedError  a newer snapshot came before this one
 └── CommitUncertainError   the storage failed during the commit, which may or may not have happened
 """
 
@@ -52,6 +53,10 @@ class RowsRefusedError(LakeError):
 
 class WindowConflictError(LakeError):
     """Other writers kept committing first, until the tries were used up; nothing was committed."""
+
+
+class SnapshotReplacedError(LakeError):
+    """A snapshot was made from one that is not the newest any more; nothing was committed."""
 
 
 class CommitUncertainError(LakeError):

@@ -1,4 +1,7 @@
-"""The tables that are replaced whole by each new snapshot, so that their history is the table's versions."""
+"""The tables that are replaced whole by each new snapshot, so that their history is the table's versions.
+
+That history is theirs to keep: neither their old files nor their log is ever cut.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from deltalake import DeltaTable
 from deltalake.transaction import RemoveAction
 
 from pi_dagster.lake.commit import FileChange, commit_change
-from pi_dagster.lake.errors import RowsRefusedError
+from pi_dagster.lake.errors import RowsRefusedError, SnapshotReplacedError
 from pi_dagster.lake.parquet_writer import ParquetWriter, Staging
 from pi_dagster.lake.schemas import PI_ASSET_ATTRIBUTES, PI_ASSET_HIERARCHY, PI_POINTS
 from pi_dagster.lake.table import LakeTable
@@ -31,12 +34,13 @@ class SnapshotTable(LakeTable):
         """
         return self.to_arrow()
 
-    def replace(self, table: pa.Table, commit_info: Mapping[str, str]) -> int:
+    def replace(self, table: pa.Table, commit_info: Mapping[str, str], *, instead_of: int | None = None) -> int:
         """Make `table` the snapshot, in one commit.
 
         Args:
             table: all rows, with the columns of the table.
             commit_info: what to keep in the commit's metadata, such as the run's id.
+            instead_of: the version that the rows were made from, where only that one may be replaced.
 
         Returns:
             The table version that holds the snapshot.
@@ -44,13 +48,14 @@ class SnapshotTable(LakeTable):
         Raises:
             RowsRefusedError: `table` has other columns.
             WindowConflictError: other writers kept coming first.
+            SnapshotReplacedError: the table has another version than `instead_of` by now.
             CommitUncertainError: the storage failed during the commit; the old or the new snapshot is there.
             LakeAccessError: the storage failed before the commit.
         """
         with self.next_snapshot() as snapshot:
             for batch in table.to_batches() or [pa.RecordBatch.from_pylist([], table.schema)]:
                 snapshot.write(batch)
-            return snapshot.commit(commit_info)
+            return snapshot.commit(commit_info, instead_of=instead_of)
 
     @contextmanager
     def next_snapshot(self) -> Iterator[NextSnapshot]:
@@ -104,21 +109,36 @@ class NextSnapshot:
             raise RowsRefusedError(f"Rows with other columns than {self._table.definition.name}: {batch.schema.names}")
         self._writer.write(batch)
 
-    def commit(self, commit_info: Mapping[str, str]) -> int:
+    def commit(self, commit_info: Mapping[str, str], *, instead_of: int | None = None) -> int:
         """Make what was written the snapshot; returns the table version that holds it.
+
+        Args:
+            commit_info: what to keep in the commit's metadata.
+            instead_of: see `SnapshotTable.replace`.
 
         Raises:
             WindowConflictError: other writers kept coming first.
+            SnapshotReplacedError: the table has another version than `instead_of` by now.
             CommitUncertainError: the storage failed during the commit; the old or the new snapshot is there.
             LakeAccessError: the storage failed before the commit.
         """
         files = self._writer.finish()
         self._is_committed = True
+
+        def plan(snapshot: DeltaTable) -> FileChange:
+            if instead_of not in (None, snapshot.version()):
+                raise SnapshotReplacedError(
+                    f"Another run replaced {self._table.uri} (version {snapshot.version()}) while this one made a new "
+                    f"snapshot of version {instead_of}. Nothing was committed. Run again, one such run at a time."
+                )
+            return FileChange(add=files, remove=remove_all(snapshot), facts={})
+
         return commit_change(
             self._staging,
             snapshot=self._table.snapshot,
-            plan=lambda snapshot: FileChange(add=files, remove=remove_all(snapshot), facts={}),
+            plan=plan,
             commit_info=commit_info,
+            keeps_all_versions=True,
         )
 
     def discard(self) -> None:

@@ -101,6 +101,15 @@ class Site(SettingsModel):
             "the others, and what was there of this one stays."
         ),
     )
+    max_lost_tag_share: float = Field(
+        default=0.3,
+        ge=0,
+        le=1,
+        description=(
+            "Share of the listed tags that may be gone at once, ten always; more fails pi_points, as a lost right to "
+            "read looks like a deletion."
+        ),
+    )
     max_partitions_per_run: int = Field(
         default=30, ge=1, le=1000, description="Partitions that one run of a backfill takes."
     )
