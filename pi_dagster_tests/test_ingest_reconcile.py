@@ -8,6 +8,7 @@ from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+from deltalake import DeltaTable
 
 from benchmarks.reconcile import Size, compare, find, loaded_plant, plant_differences
 from pi_dagster.ingest import reconcile
@@ -15,7 +16,7 @@ from pi_dagster.ingest.points import refresh_points
 from pi_dagster.ingest.reconcile import Comparison, Reconciler
 from pi_dagster.ingest.source import open_source
 from pi_dagster.ingest.timeseries import load_partition
-from pi_dagster.lake import Lake
+from pi_dagster.lake import Lake, PointsTable
 from pi_dagster.simulator import Fault, FaultKind, RunningSimulator, Simulator, SimulatorSettings
 from pi_dagster.simulator.archive import Archive, MemoryBase
 from pi_dagster.simulator.events import Events, to_ticks
@@ -187,8 +188,7 @@ def test_many_tags_that_changed_groups_are_found_although_only_some_are_read(
 ) -> None:
     monkeypatch.setattr(reconcile, "MOST_READ_A_PARTITION", 1)
     with served(tmp_path) as plant:
-        move_b1(plant)
-        plant.load("a")
+        mix_groups_up(plant)
         wanted = {partition for one in plant.compare("b").differences for partition in one.partitions}
         assert wanted == {(day, "b") for day in DAYS}
         plant.load("b")
@@ -208,11 +208,9 @@ def test_a_tag_that_moved_to_another_group_is_not_missed_there(tmp_path: Path) -
         assert not plant.compare("a").differences
 
 
-def test_tags_that_changed_groups_are_missed_or_found_twice_until_both_groups_are_loaded(tmp_path: Path) -> None:
+def test_tags_that_are_missed_or_found_twice_after_a_move_are_healed_by_loads_of_both_groups(tmp_path: Path) -> None:
     with served(tmp_path) as plant:
-        move_b1(plant)
-        plant.load("a")
-        # The rows of A9 went with the load of its old group, and B1 is in both.
+        mix_groups_up(plant)
         assert plant.differences("b") == [("A9", 24, 0), ("B1", 24, 48)] * len(DAYS)
         wanted = {partition for one in plant.compare("b").differences for partition in one.partitions}
         assert wanted == {(day, group) for day in DAYS for group in ("a", "b")}
@@ -226,3 +224,12 @@ def move_b1(plant: Plant) -> None:
     groups = (TagGroup(name="a", tags=("B1", "A1")), TagGroup(name="b", tag_filter="A9"))
     plant.site = plant.site.model_copy(update={"tag_groups": groups})
     plant.list_tags()
+
+
+def mix_groups_up(plant: Plant) -> None:
+    """B1 is in both groups, as the list was made anew and no load knows of the move; the rows of A9 are lost."""
+    points = PointsTable.open(plant.lake)
+    points.replace(points.read().slice(0, 0), {})
+    move_b1(plant)
+    plant.load("a")
+    DeltaTable(plant.lake.table_uri("pi_timeseries")).delete("tag_name = 'A9'")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,6 +42,10 @@ def running() -> Iterator[RunningSimulator]:
 
 @pytest.fixture
 def site(running: RunningSimulator, tmp_path: Path) -> Site:
+    return listed_site(running, tmp_path)
+
+
+def listed_site(running: RunningSimulator, tmp_path: Path) -> Site:
     """The site of the running server, its list of tags loaded."""
     site = Site(
         server=ServerSettings(url=running.url, max_requests_per_second=1000, retry_budget_seconds=1),
@@ -55,11 +60,11 @@ def site(running: RunningSimulator, tmp_path: Path) -> Site:
     return site
 
 
-def load_with_spark(spark: SparkSession, site: Site) -> WindowReport:
+def load_with_spark(spark: SparkSession, site: Site, group: str = "all") -> WindowReport:
     from pi_dagster.spark.engine import partitions_in_spark
 
     with PIWebAPISource(site.server) as source:
-        partitions = [(DAY.date(), "all")]
+        partitions = [(DAY.date(), group)]
         [load] = partitions_in_spark(site, source, Lake(site.lake.uri), spark, partitions, run_id="by spark")
         return load.run()
 
@@ -91,6 +96,31 @@ def test_the_table_equals_the_archive_for_delta_rs_and_for_spark(
     assert report.rows == expected(running).num_rows
     assert_equals_archive(table(site).to_arrow(), expected(running))
     assert_equals_archive(spark.read.format("delta").load(table(site).uri).toArrow(), expected(running))
+
+
+def test_a_day_that_has_only_just_begun_has_no_rows_yet(spark: SparkSession, tmp_path: Path) -> None:
+    settings = SimulatorSettings(now=lambda: to_ticks(DAY + timedelta(seconds=5)))
+    with Simulator(archive=mixed_archive(dense_tag_events=10), settings=settings).serve() as running:
+        site = listed_site(running, tmp_path)
+        report = load_with_spark(spark, site)
+        assert (report.rows, report.watermark, report.complete) == (0, DAY, False)
+        assert table(site).to_arrow().num_rows == 0
+
+
+def test_a_tag_that_moved_is_there_once_whichever_group_is_loaded(
+    spark: SparkSession, running: RunningSimulator, site: Site
+) -> None:
+    load_with_spark(spark, site)
+    first, *others = sorted(point.name for point in running.archive.points())
+    groups = (TagGroup(name="new", tags=(first,)), TagGroup(name="all", tags=tuple(others)))
+    site = site.model_copy(update={"tag_groups": groups})
+    with PIWebAPISource(site.server) as source:
+        refresh_points(site, source, Lake(site.lake.uri), run_id="points")
+    load_with_spark(spark, site)
+    assert_equals_archive(table(site).to_arrow(), expected(running))
+    load_with_spark(spark, site, "new")
+    assert_equals_archive(table(site).to_arrow(), expected(running))
+    assert set(table(site).to_arrow(tag_group="new")["tag_name"].to_pylist()) == {first}
 
 
 def test_each_file_holds_the_tags_between_two_webids(

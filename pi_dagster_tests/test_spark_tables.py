@@ -49,7 +49,8 @@ def test_points_and_af_have_the_rows_that_the_assets_write(spark: SparkSession, 
         points = read(spark, site, table="points")
         elements = read(spark, site, table="asset_hierarchy")
         attributes = read(spark, site, table="asset_attributes")
-    assert_same_rows(points, PointsTable.open(lake).to_arrow(), key="tag_webid", but=["first_seen", "last_seen"])
+    seen = ["tag_group_since", "first_seen", "last_seen"]
+    assert_same_rows(points, PointsTable.open(lake).to_arrow(), key="tag_webid", but=seen)
     assert_same_rows(elements, AssetHierarchyTable.open(lake).to_arrow(), key="element_id", but=["ingestion_timestamp"])
     assert_same_rows(attributes, AssetAttributesTable.open(lake).to_arrow(), key="attribute_path")
 

@@ -71,8 +71,8 @@ def audit(
                 complain(
                     f"Note: pi_timeseries has partitions that the site does not have ({left[0][0]}|{left[0][1]}"
                     f"{', ...' if len(left) > 1 else ''}), as of a tag group that was renamed or has other shards now. "
-                    "Rows in them of tags that the site has are told as not in the archive: delete them once the days "
-                    "are loaded for the groups of today."
+                    "Rows in them of tags that the site has are told as not in the archive: load these days for the "
+                    "groups of today, which takes them out, and delete what is left then."
                 )
             partitions += left
             audits = compare(

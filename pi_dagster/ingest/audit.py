@@ -97,6 +97,7 @@ def audit(
     table = TimeseriesTable.open(lake, create=False)
     tag_list = TagList(site, lake)
     groups = site.partition_names()
+    listed = pa.array(sorted(tag_list.listed), pa.string())
     planned: list[tuple[Partition, PartitionTags]] = []
 
     def windows() -> Iterator[ReadWindow]:
@@ -111,7 +112,6 @@ def audit(
     for reading in source.read_in_turn(windows()):
         (day, tag_group), tags = planned.pop(0)
         is_of_site = tag_group in groups
-        known = tag_list.of(tag_group) if is_of_site else _NO_TAGS
         names = {
             stream.web_id: stream.name
             for group in ([tag_group] if is_of_site else groups)
@@ -120,7 +120,7 @@ def audit(
         }
         rows = _RowsOfTable(
             table.sorted_rows(partition_date=day, tag_group=tag_group),
-            gone=known.gone | known.gone_elsewhere,
+            listed=listed,
             only=None if is_of_site and is_wanted is None else [*names],
         )
         yield _compare(source, day, tag_group, tags, names, rows, reading, most_examples)
@@ -163,11 +163,11 @@ def _rows_of_archive(
 
 
 class _RowsOfTable:
-    """The rows of a partition that are to be compared, counted as they pass."""
+    """The rows of a partition that are to be compared, counted as they pass; those of tags that are gone are not."""
 
-    def __init__(self, batches: Iterable[pa.RecordBatch], *, gone: Iterable[str], only: Sequence[str] | None) -> None:
+    def __init__(self, batches: Iterable[pa.RecordBatch], *, listed: pa.Array, only: Sequence[str] | None) -> None:
         self._batches = batches
-        self._gone = pa.array(sorted(gone), pa.string())
+        self._listed = listed
         self._only = None if only is None else pa.array(only, pa.string())
         self.count = 0
         self.count_of_gone = 0
@@ -176,8 +176,7 @@ class _RowsOfTable:
         for batch in self._batches:
             if self._only is not None:
                 batch = batch.filter(pc.is_in(batch.column("tag_webid"), self._only))
-            is_gone = pc.is_in(batch.column("tag_webid"), self._gone)
-            kept = batch.filter(pc.invert(is_gone))
+            kept = batch.filter(pc.is_in(batch.column("tag_webid"), self._listed))
             self.count += kept.num_rows
             self.count_of_gone += batch.num_rows - kept.num_rows
             if kept.num_rows:

@@ -157,22 +157,32 @@ def _rows(
     now: datetime,
 ) -> list[dict[str, Any]]:
     """The rows of the new snapshot, by tag name: what is listed now, and what was listed before and is not now."""
-    rows = {
-        point.web_id: point_row(
+    rows = {}
+    for point in points:
+        known = previous.get(point.web_id, {})
+        first_seen = known.get("first_seen") or now
+        tag_group = assigner.partition_of(point.name, point.web_id)
+        has_moved = bool(known) and known["tag_group"] != tag_group
+        rows[point.web_id] = point_row(
             point,
             data_server=data_server,
-            tag_group=assigner.partition_of(point.name, point.web_id),
-            first_seen=previous.get(point.web_id, {}).get("first_seen") or now,
+            tag_group=tag_group,
+            tag_group_since=now if has_moved else known.get("tag_group_since") or first_seen,
+            first_seen=first_seen,
             last_seen=now,
         )
-        for point in points
-    }
     gone = [{**row, "is_active": False} for web_id, row in previous.items() if web_id not in rows]
     return sorted([*rows.values(), *gone], key=lambda row: (row["tag_name"], row["tag_webid"]))
 
 
 def point_row(
-    point: Point, *, data_server: str, tag_group: str | None, first_seen: datetime, last_seen: datetime
+    point: Point,
+    *,
+    data_server: str,
+    tag_group: str | None,
+    tag_group_since: datetime,
+    first_seen: datetime,
+    last_seen: datetime,
 ) -> dict[str, Any]:
     """The row of pi_points for a tag that the server lists."""
     return {
@@ -191,6 +201,7 @@ def point_row(
         "display_digits": point.display_digits,
         "data_server": data_server,
         "tag_group": tag_group,
+        "tag_group_since": tag_group_since,
         "first_seen": first_seen,
         "last_seen": last_seen,
         "is_active": True,

@@ -15,13 +15,11 @@ from datetime import date, timedelta
 from functools import cached_property
 from typing import NamedTuple
 
-import pyarrow.compute as pc
-
 from pi_dagster.ingest.load_plans import Partition
 from pi_dagster.ingest.tags import PartitionTags, TagList
 from pi_dagster.ingest.window import Window
 from pi_dagster.lake import Lake, PointsTable, TimeseriesTable
-from pi_dagster.lake.event_counts import NOTHING, EventCount, count_rows, event_counts
+from pi_dagster.lake.event_counts import NOTHING, EventCount, count_rows, counts_elsewhere, event_counts
 from pi_dagster.piwebapi import PIWebAPISource, ReadWindow, StreamRef
 from pi_dagster.piwebapi.summaries import MOST_EVENTS_COUNTED
 from pi_dagster.site import Site
@@ -248,23 +246,13 @@ class Reconciler:
 
     def _elsewhere(self, tag_group: str, tag_days: Collection[TagDay]) -> Mapping[TagDay, Mapping[str, EventCount]]:
         """What other partitions of the same day hold of some tags."""
-        found: dict[TagDay, dict[str, EventCount]] = {}
+        found: dict[TagDay, Mapping[str, EventCount]] = {}
         by_day: dict[date, list[str]] = defaultdict(list)
         for day, web_id in tag_days if self._has_other_groups else ():
             by_day[day].append(web_id)
         for day, web_ids in by_day.items():
-            rows = TimeseriesTable.open(self._lake).to_arrow(
-                ["tag_webid", "tag_group", "quality_good"],
-                partition_date=day,
-                where=pc.field("tag_webid").isin(web_ids) & (pc.field("tag_group") != tag_group),
-            )
-            for row in (
-                rows.group_by(["tag_webid", "tag_group"])
-                .aggregate([([], "count_all"), ("quality_good", "sum")])
-                .to_pylist()
-            ):
-                others = found.setdefault((day, row["tag_webid"]), {})
-                others[row["tag_group"]] = EventCount(row["count_all"], int(row["quality_good_sum"] or 0))
+            others = counts_elsewhere(TimeseriesTable.open(self._lake), day, tag_group, web_ids)
+            found.update(((day, web_id), counts) for web_id, counts in others.items())
         return found
 
     def _read(self, tag_days: Sequence[TagDay]) -> tuple[dict[TagDay, EventCount], dict[str, str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 
@@ -17,7 +17,16 @@ from pi_dagster.lake import Lake, PointsTable
 from pi_dagster.piwebapi import StreamRef
 from pi_dagster.site import Site
 
-_COLUMNS = ["tag_webid", "tag_name", "engineering_units", "tag_group", "last_seen", "is_active"]
+_COLUMNS = [
+    "tag_webid",
+    "tag_name",
+    "engineering_units",
+    "tag_group",
+    "tag_group_since",
+    "first_seen",
+    "last_seen",
+    "is_active",
+]
 
 
 @dataclass(frozen=True)
@@ -29,8 +38,10 @@ class PartitionTags:
     units: Mapping[str, str | None]
     gone: frozenset[str]
     """WebIDs of those that the server no longer lists, or did not know when they were asked for since it did."""
-    gone_elsewhere: frozenset[str] = frozenset()
-    """WebIDs of such tags of other partitions, or of none: before they moved they may have been in this one."""
+    listed: frozenset[str] = frozenset()
+    """WebIDs of all tags that the server has, whatever their partition: one set for all partitions."""
+    moved_at: Mapping[str, datetime] = field(default_factory=dict)
+    """When tags of this partition came from another one, or from none, by WebID."""
     asked_again: frozenset[str] = frozenset()
     """WebIDs of those that it did not know once, and lists again."""
 
@@ -95,6 +106,11 @@ class TagList:
         )
 
     @cached_property
+    def listed(self) -> frozenset[str]:
+        """WebIDs of the tags that the server has."""
+        return frozenset(self._points["tag_webid"].to_pylist()) - self._gone
+
+    @cached_property
     def _points(self) -> pa.Table:
         points = PointsTable.open(self._lake).to_arrow(_COLUMNS)
         if not points.num_rows:
@@ -119,6 +135,11 @@ class TagList:
             streams=streams,
             units={row["tag_webid"]: row["engineering_units"] or None for row in rows},
             gone=gone,
-            gone_elsewhere=self._gone - gone,
+            listed=self.listed,
+            moved_at={
+                row["tag_webid"]: row["tag_group_since"]
+                for row in rows
+                if row["tag_group_since"] is not None and row["tag_group_since"] > row["first_seen"]
+            },
             asked_again=frozenset(stream.web_id for stream in streams if stream.web_id in self._asked_in_vain),
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import date, datetime, timedelta, timezone
 from itertools import chain
 
@@ -24,7 +24,7 @@ from pi_dagster.ingest.window import Window
 from pi_dagster.lake import Lake, NewRows, PartitionWindow, TimeseriesTable, WindowCommit
 from pi_dagster.lake.difference import EventChanges, comparing
 from pi_dagster.lake.errors import LakeError
-from pi_dagster.lake.event_counts import event_counts
+from pi_dagster.lake.event_counts import counts_elsewhere, event_counts
 from pi_dagster.piwebapi import PIWebAPIError, PIWebAPISource, ReadWindow, RecordedReading
 from pi_dagster.piwebapi.transport import TrafficCount
 from pi_dagster.site import Site
@@ -123,6 +123,8 @@ class PartitionLoad:
         self._unread = UnreadTags()
         self._keep_tags = set(plan.tags.gone)
         """Tags whose old rows stay; all of them are known once everything was read."""
+        self._take_from: dict[str, set[str]] = {}
+        """Tags whose rows of the day leave other partitions; known then, too."""
         self._changes: EventChanges | None = None
         self._begun, self._traffic_before = begun, traffic_before
         self._ended, self._traffic_after = begun, traffic_before
@@ -165,6 +167,7 @@ class PartitionLoad:
             window=PartitionWindow(plan.day, plan.tag_group, plan.window.start, plan.window.end),
             batches=self._batches(),
             keep_tags=self._keep_tags,
+            take_from=self._take_from,
             again_from=plan.again_from,
         )
 
@@ -236,6 +239,8 @@ class PartitionLoad:
                 old = chain([first], old)
                 rows = comparing(old, rows, kept_tags=self._keep_tags, changes=self._changes)
         yield from rows
+        if self._changes is not None:
+            self._keep_strays(self._changes.removed.keys())
 
     def _rows_read(self) -> Iterator[pa.RecordBatch]:
         """The rows, and at their end what is to become of the tags that failed, as then all of them are known."""
@@ -248,17 +253,41 @@ class PartitionLoad:
             partition = f"{plan.tag_group} on {plan.day}"
             raise TagsFailedError(partition, self._unread.failed, window=plan.window, gone_tags=self._unread.gone)
         self._keep_tags.update(failures)
-        self._keep_gone_elsewhere()
+        self._take_over()
+        whole_day = Window.of_day(plan.day)
+        if plan.window.start == whole_day.start and plan.window.end < whole_day.end:
+            # Those of a whole day come to light when its old rows are compared.
+            self._keep_strays(event_counts(TimeseriesTable(self._lake), [self.partition])[self.partition])
 
-    def _keep_gone_elsewhere(self) -> None:
-        """A tag that was deleted after it had moved to another partition keeps its rows of before that in this one.
+    def _take_over(self) -> None:
+        """Tags that came from other partitions since the day have no rows left there, or they would be there twice.
 
-        A tail replaces only what was loaded with the same tags, and so has none of these.
+        A day that is not over is read again by the other partition, too, as that has lost a tag.
+        """
+        plan, whole_day = self._plan, Window.of_day(self._plan.day)
+        came = {web_id for web_id, at in plan.tags.moved_at.items() if at > whole_day.start} - self._keep_tags
+        if came and plan.window == whole_day:
+            held = counts_elsewhere(TimeseriesTable(self._lake), plan.day, plan.tag_group, came)
+            for web_id, tag_groups in held.items():
+                for tag_group in tag_groups:
+                    self._take_from.setdefault(tag_group, set()).add(web_id)
+
+    def _keep_strays(self, held: Collection[str]) -> None:
+        """Rows of tags that are not this partition's stay where no other partition has them.
+
+        Those that the server does not list any more cannot be read a second time. Those of a tag that belongs to
+        another partition now are all there is of it until the day is loaded there; a day that is not over is read
+        there by the same run.
         """
         plan = self._plan
-        if plan.tags.gone_elsewhere and plan.window.start == Window.of_day(plan.day).start:
-            held = event_counts(TimeseriesTable(self._lake), [self.partition])[self.partition]
-            self._keep_tags.update(plan.tags.gone_elsewhere & held.keys())
+        strays = set(held) - self._rows.names.keys() - self._keep_tags
+        keep = strays - plan.tags.listed
+        moved = strays - keep
+        if moved and plan.window == Window.of_day(plan.day):
+            keep |= moved - counts_elsewhere(TimeseriesTable(self._lake), plan.day, plan.tag_group, moved).keys()
+        self._keep_tags |= keep
+        if self._changes is not None:
+            self._changes.leave_out(keep)
 
 
 def _windows(planner: Planner, waiting: deque[Partition], planned: deque[Plan]) -> Iterator[ReadWindow]:

@@ -55,6 +55,13 @@ class EventChanges:
     most_examples: int = 0
     examples: list[ChangedEvent] = field(default_factory=list)
 
+    def leave_out(self, tags: Collection[str]) -> None:
+        """Forget what was found of some tags."""
+        for counts in (self.added, self.changed, self.removed):
+            for tag in tags:
+                counts.pop(tag, None)
+        self.examples[:] = [example for example in self.examples if example.tag_webid not in tags]
+
     def _keep(self, rows: pa.Table, *, before: Sequence[str] = (), after: Sequence[str] = ()) -> None:
         """Keep the first rows as examples, whose CONTENT before and after is in the columns of these names."""
         for row in rows.slice(0, self.most_examples - len(self.examples)).to_pylist():
@@ -88,10 +95,7 @@ def comparing(
         gone = before.take(before.last)
         changes.removed.update(_tag_counts(gone.column("tag_webid")))
         changes._keep(pa.Table.from_batches([gone]), before=CONTENT)
-    for counts in (changes.added, changes.changed, changes.removed):
-        for tag in kept_tags:
-            counts.pop(tag, None)
-    changes.examples[:] = [example for example in changes.examples if example.tag_webid not in kept_tags]
+    changes.leave_out(kept_tags)
 
 
 def _with_encoded_tags(batch: pa.RecordBatch) -> pa.RecordBatch:

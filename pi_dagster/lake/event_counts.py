@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping
+from datetime import date
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pi_dagster.lake.live_files import Partition, live_files
@@ -55,6 +57,36 @@ def event_counts(
             with folder.lake.explaining(f"counting the rows of the file {file.path} of {folder.table_uri}"):
                 _count_file(folder, file.path, counts)
         found[partition] = dict(counts)
+    return found
+
+
+def counts_elsewhere(
+    table: TimeseriesTable, day: date, tag_group: str, web_ids: Collection[str]
+) -> Mapping[str, Mapping[str, EventCount]]:
+    """What the other partitions of a day hold of some tags, in the newest version.
+
+    Args:
+        table: the table.
+        day: the UTC day.
+        tag_group: the partition that is not looked at.
+        web_ids: WebIDs of the tags.
+
+    Returns:
+        By WebID, then partition; nothing for tags that no other partition has rows of.
+
+    Raises:
+        LakeAccessError: the storage failed.
+    """
+    rows = table.to_arrow(
+        ["tag_webid", "tag_group", "quality_good"],
+        partition_date=day,
+        where=pc.field("tag_webid").isin(list(web_ids)) & (pc.field("tag_group") != tag_group),
+    )
+    found: dict[str, dict[str, EventCount]] = {}
+    counted = rows.group_by(["tag_webid", "tag_group"]).aggregate([([], "count_all"), ("quality_good", "sum")])
+    for row in counted.to_pylist():
+        count = EventCount(row["count_all"], int(row["quality_good_sum"] or 0))
+        found.setdefault(row["tag_webid"], {})[row["tag_group"]] = count
     return found
 
 

@@ -1,14 +1,15 @@
 """What has to change in a partition so that a window of it holds new rows, and nothing else is different.
 
 Of the partition's files, those outside the window stay, those within it go, and those that reach over its bounds are
-copied without the window's rows, a small batch at a time.
+copied without the window's rows, a small batch at a time. So are files of another partition that holds rows of tags
+which are this one's now.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -35,6 +36,9 @@ class NewRows:
     keep_tags: Collection[str] = ()
     """WebIDs of tags that could not be read whole: their old rows stay, and rows of theirs among `batches` are dropped.
     Looked at once `batches` has ended, so its producer may add to it."""
+    take_from: Mapping[str, Collection[str]] = field(default_factory=dict)
+    """WebIDs of tags by another partition of the day, whose rows in the window leave that one with this commit. Looked
+    at once `batches` has ended."""
     again_from: datetime | None = None
     """Where the next window is expected to begin. Rows from there on go to files of their own, so that they can be
     replaced without copying the others."""
@@ -81,11 +85,20 @@ class Replacement:
         staging: owns the new files.
         window: the window.
         hours_end_at: see `Merging`.
+        only_tags: WebIDs of the tags whose rows are replaced; None is all.
     """
 
-    def __init__(self, staging: Staging, window: PartitionWindow, *, hours_end_at: timedelta = timedelta()) -> None:
+    def __init__(
+        self,
+        staging: Staging,
+        window: PartitionWindow,
+        *,
+        hours_end_at: timedelta = timedelta(),
+        only_tags: Collection[str] | None = None,
+    ) -> None:
         self._staging = staging
         self._window = window
+        self._only_tags = None if only_tags is None else sorted(only_tags)
         self._merging = Merging(staging, window, hours_end_at=hours_end_at)
         self._live_files = 0
         self._rows_that_stay: int | None = 0
@@ -160,7 +173,8 @@ class Replacement:
         if file.first is not None and file.newest is not None:
             if not self._window.meets(file.first, file.newest):
                 return None
-            if self._window.holds(file.first, file.newest) and file.rows is not None and not self._keep_tags:
+            is_all = not self._keep_tags and self._only_tags is None
+            if self._window.holds(file.first, file.newest) and file.rows is not None and is_all:
                 return _Copy(file, (), 0, file.rows)
         return self._copy_rows(file)
 
@@ -185,11 +199,11 @@ class Replacement:
 
     def _copy_row_group(self, parquet: pq.ParquetFile, group: int, writer: ParquetWriter) -> None:
         span = _bounds(parquet, group, "timestamp")
-        if span is not None and self._window.holds(*span) and not self._may_hold_kept_tags(parquet, group):
+        if span is not None and self._window.holds(*span) and not self._may_hold_rows_to_keep(parquet, group):
             return
         for batch in self._batches(parquet, group):
             outside = pc.invert(self._window.mask(batch.column("timestamp")))
-            writer.write(batch.filter(pc.or_(outside, self._of_kept_tags(batch))))
+            writer.write(batch.filter(pc.or_(outside, self._to_keep(batch))))
 
     def _without_kept_tags(self, file: StagedFile) -> list[StagedFile]:
         """A new file without rows of tags that keep their old rows."""
@@ -201,11 +215,19 @@ class Replacement:
         self._staging.discard([file])
         return writer.finish()
 
+    def _to_keep(self, batch: pa.RecordBatch) -> pa.Array:
+        """Which rows stay though they are in the window."""
+        if self._only_tags is None:
+            return self._of_kept_tags(batch)
+        return pc.invert(pc.is_in(batch.column("tag_webid"), value_set=pa.array(self._only_tags, pa.string())))
+
     def _of_kept_tags(self, batch: pa.RecordBatch) -> pa.Array:
         return pc.is_in(batch.column("tag_webid"), value_set=pa.array(self._keep_tags, pa.string()))
 
-    def _may_hold_kept_tags(self, parquet: pq.ParquetFile, group: int) -> bool:
+    def _may_hold_rows_to_keep(self, parquet: pq.ParquetFile, group: int) -> bool:
         bounds = _bounds(parquet, group, "tag_webid")
+        if self._only_tags is not None:
+            return True
         if bounds is None:
             return bool(self._keep_tags)
         first, last = bounds

@@ -79,6 +79,11 @@ POINTS_SCHEMA: pa.Schema = pa.schema(
         _column("display_digits", pa.int32(), "Digits to show; negative ones count significant digits."),
         _column("data_server", _STRING, "Name of the PI Data Archive."),
         _column("tag_group", _STRING, "Partition of pi_timeseries the tag is loaded into; null when none matches."),
+        _column(
+            "tag_group_since",
+            _TIMESTAMP,
+            "When the tag came into that group, UTC; as `first_seen` if it was in no other before.",
+        ),
         _column("first_seen", _TIMESTAMP, "When pi_dagster first saw the tag, UTC."),
         _column("last_seen", _TIMESTAMP, "When the server last listed the tag, UTC."),
         _column("is_active", pa.bool_(), "False when the server no longer lists the tag."),

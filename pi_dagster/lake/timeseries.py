@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -100,10 +101,11 @@ class TimeseriesTable(LakeTable):
 
         Raises:
             As `replace_window`, and whatever producing the rows raises.
-            ValueError: two windows of one partition.
+            ValueError: two windows of one partition, or a partition that has one and is taken from.
         """
         with Staging(self.lake, self.definition.name) as staging:
             replacements: dict[PartitionWindow, Replacement] = {}
+            takings: dict[PartitionWindow, Replacement] = {}
             positions: dict[str, int] = {}
             for new in windows:
                 if any(new.window.partition == window.partition for window in replacements):
@@ -118,12 +120,17 @@ class TimeseriesTable(LakeTable):
                         raise
                 else:
                     replacements[new.window] = replacement
+                    for tag_group, tags in new.take_from.items():
+                        other = replace(new.window, tag_group=tag_group)
+                        takings[other] = Replacement(staging, other, only_tags=tags)
             if not replacements:
                 return {}
+            if not {window.partition for window in replacements}.isdisjoint(window.partition for window in takings):
+                raise ValueError("rows cannot be taken from a partition that is replaced in the same commit")
             version = commit_change(
                 staging,
                 snapshot=self.snapshot,
-                plan=lambda snapshot: _plan(snapshot, replacements),
+                plan=lambda snapshot: _plan(snapshot, replacements, takings),
                 commit_info=commit_info,
             )
         return {window: replacement.result(version) for window, replacement in replacements.items()}
@@ -182,9 +189,14 @@ def _with_user_metadata(commit: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**commit, **told} if isinstance(told, dict) else commit
 
 
-def _plan(snapshot: DeltaTable, replacements: Mapping[PartitionWindow, Replacement]) -> FileChange:
-    live = live_files(snapshot, {window.partition for window in replacements})
-    changes = [replacement.plan(live.get(window.partition, ())) for window, replacement in replacements.items()]
+def _plan(
+    snapshot: DeltaTable,
+    replacements: Mapping[PartitionWindow, Replacement],
+    takings: Mapping[PartitionWindow, Replacement],
+) -> FileChange:
+    every = {**replacements, **takings}
+    live = live_files(snapshot, {window.partition for window in every})
+    changes = [replacement.plan(live.get(window.partition, ())) for window, replacement in every.items()]
     return FileChange(
         add=[file for change in changes for file in change.add],
         remove=[file for change in changes for file in change.remove],

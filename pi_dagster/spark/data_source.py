@@ -165,6 +165,7 @@ class PointsReader(DataSourceReader):
                     point,
                     data_server=data_server,
                     tag_group=assigner.partition_of(point.name, point.web_id),
+                    tag_group_since=now,
                     first_seen=now,
                     last_seen=now,
                 )

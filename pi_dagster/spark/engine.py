@@ -33,9 +33,10 @@ from pi_dagster.ingest.tag_errors import UnreadTags
 from pi_dagster.ingest.tags import TagList
 from pi_dagster.ingest.timeseries import PartitionLoad
 from pi_dagster.ingest.window import Window
-from pi_dagster.lake import Lake, PartitionWindow, TimeseriesTable, WindowCommit
+from pi_dagster.lake import Lake, NewRows, PartitionWindow, TimeseriesTable, WindowCommit
 from pi_dagster.lake.difference import CONTENT, EventChanges
 from pi_dagster.lake.errors import LakeError
+from pi_dagster.lake.event_counts import event_counts
 from pi_dagster.lake.live_files import live_files
 from pi_dagster.lake.schemas import PI_TIMESERIES, TIMESERIES_FILE_SCHEMA, TIMESERIES_KEY
 from pi_dagster.piwebapi import PIWebAPIError, PIWebAPISource
@@ -43,7 +44,7 @@ from pi_dagster.site import Site
 from pi_dagster.spark.columns import READING_REPORT
 from pi_dagster.spark.delta_tables import TableAddress, ensure_table
 from pi_dagster.spark.reading import TaskReport
-from pi_dagster.spark.replacement import commit_of, replace_where, window_condition
+from pi_dagster.spark.replacement import commit_of, replace_where, rows_to_replace, window_condition
 
 ROWS_A_FILE = 5_000_000
 """Some 50 MB; fewer and larger files would leave the last stage of a load to one core."""
@@ -114,6 +115,9 @@ class SparkPartitionLoad(PartitionLoad):
         if self._plan.trouble is not None:
             raise self._plan.trouble
         table = TimeseriesTable.open(self._lake)
+        if self._plan.window.start == self._plan.window.end:
+            # A day that has only just begun: a condition that names no rows is none to Spark.
+            return self.report(self._commit_nothing(table))
         try:
             ensure_table(self._spark, self._address, PI_TIMESERIES)
             with self._rows_kept() as read:
@@ -187,7 +191,8 @@ class SparkPartitionLoad(PartitionLoad):
                 gone_tags=self._unread.gone,
             )
         self._keep_tags.update(failed, gone)
-        self._keep_gone_elsewhere()
+        self._take_over()
+        self._keep_strays(event_counts(TimeseriesTable(self._lake), [self.partition])[self.partition])
 
     def _summarize(self, rows: DataFrame) -> int:
         """Count what is about to be committed; returns the number of rows."""
@@ -258,6 +263,11 @@ class SparkPartitionLoad(PartitionLoad):
             if row["tag_webid"] not in self._keep_tags:
                 getattr(self._changes, row["kind"])[row["tag_webid"]] = row["count"]
 
+    def _commit_nothing(self, table: TimeseriesTable) -> WindowCommit:
+        plan = self._plan
+        window = PartitionWindow(plan.day, plan.tag_group, plan.window.start, plan.window.end)
+        return table.replace_windows([NewRows(window=window, batches=())], commit_info=self._commit_info)[window]
+
     def _commit(self, table: TimeseriesTable, rows: DataFrame, count: int) -> WindowCommit:
         plan = self._plan
         window = PartitionWindow(plan.day, plan.tag_group, plan.window.start, plan.window.end)
@@ -265,7 +275,7 @@ class SparkPartitionLoad(PartitionLoad):
         commit_id = replace_where(
             rows.repartitionByRange(files, *TIMESERIES_KEY).sortWithinPartitions(*TIMESERIES_KEY),
             self._address,
-            window_condition(window.start, window.end, tag_groups=[plan.tag_group], without_tags=self._keep_tags),
+            rows_to_replace(window, keep_tags=self._keep_tags, take_from=self._take_from),
             {**self._commit_info, **window.facts()},
         )
         commit = commit_of(self._spark, self._address, commit_id)

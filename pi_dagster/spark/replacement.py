@@ -25,6 +25,7 @@ from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_a
 
 from pi_dagster.lake.commit import COMMIT_ID, COMMIT_TRIES
 from pi_dagster.lake.errors import WindowConflictError
+from pi_dagster.lake.partition_window import PartitionWindow
 from pi_dagster.spark.delta_tables import TableAddress, sql_text
 
 _VERSIONS_LOOKED_AT = 100
@@ -122,6 +123,25 @@ def window_condition(
     if without_tags:
         conditions.append(f"tag_webid NOT IN ({', '.join(sql_text(tag) for tag in sorted(without_tags))})")
     return " AND ".join(f"({condition})" for condition in conditions)
+
+
+def rows_to_replace(
+    window: PartitionWindow, *, keep_tags: Collection[str], take_from: Mapping[str, Collection[str]]
+) -> str:
+    """The rows that a load replaces, in SQL.
+
+    Args:
+        window: of its partition.
+        keep_tags: WebIDs of tags whose rows stay.
+        take_from: WebIDs of tags by another partition of the day, whose rows leave that one.
+    """
+    own = window_condition(window.start, window.end, tag_groups=[window.tag_group], without_tags=keep_tags)
+    others = [
+        f"{window_condition(window.start, window.end, tag_groups=[tag_group])} AND "
+        f"tag_webid IN ({', '.join(sql_text(tag) for tag in sorted(tags))})"
+        for tag_group, tags in sorted(take_from.items())
+    ]
+    return " OR ".join(f"({condition})" for condition in [own, *others])
 
 
 def _days(start: datetime, end: datetime) -> list[date]:
