@@ -6,11 +6,10 @@ cannot be written. Nothing is loaded; the lake gets one small object that is del
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
-from itertools import islice
 
 from pi_dagster.assets.failures import EXPECTED_ERRORS
 from pi_dagster.ingest.asset_tags import AssetTags
@@ -241,12 +240,13 @@ def _look_at_tags(
     data_server: objects.DataServer,
     asset_tags: AssetTags | None,
     diagnosis: Diagnosis,
-) -> list[objects.Point]:
+) -> Sequence[objects.Point]:
     """The first page of tags; a group that has none there is asked for by its own filter."""
     facts = diagnosis.server
-    points = list(islice(source.list_points(), objects.POINTS_PAGE))
+    most = min(objects.POINTS_PAGE, site.server.max_items_per_call)
+    points = source.first_points(most)
     facts.tags_visible = len(points)
-    facts.all_tags_listed = len(points) < objects.POINTS_PAGE
+    facts.all_tags_listed = len(points) < most
     if not points:
         diagnosis.problems.append(
             Problem(
@@ -289,7 +289,7 @@ def _finds_a_tag(site: Site, group: TagGroup, source: PIWebAPISource, asset_tags
     )
 
 
-def _read_values(source: PIWebAPISource, points: list[objects.Point], diagnosis: Diagnosis) -> None:
+def _read_values(source: PIWebAPISource, points: Sequence[objects.Point], diagnosis: Diagnosis) -> None:
     """Read the last hour of a few tags: a tag may be listed to a login that may not read its data.
 
     One by one, as a request for one tag asks for as many events as the site allows, which shows whether the server

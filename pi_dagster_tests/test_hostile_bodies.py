@@ -259,7 +259,7 @@ def test_an_id_that_is_a_path_leads_nowhere(simulator: RunningSimulator, web_id:
         Transport(ServerSettings(url=simulator.url), retry=ONCE) as transport,
         pytest.raises(BrokenAnswerError, match="gave an id that is none"),
     ):
-        list(objects.list_points(transport, server))
+        objects.list_points(transport, server)
     assert simulator.requests.total == 0
 
 

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 from deltalake import DeltaTable
 
 from pi_dagster.ingest.errors import LakeOfAnotherServerError, NoTagsError, TagsLostError
-from pi_dagster.ingest.points import refresh_points
+from pi_dagster.ingest.points import point_row, refresh_points
 from pi_dagster.ingest.report import PointsReport
 from pi_dagster.ingest.source import open_source
 from pi_dagster.lake import Lake, PointsTable
 from pi_dagster.lake.commit import LOG_CLEANUP_EVERY
 from pi_dagster.piwebapi import PIWebAPISource, objects
+from pi_dagster.piwebapi.item_lists import rows_of
 from pi_dagster.piwebapi.objects import DataServerNotFoundError
 from pi_dagster.simulator import RunningSimulator, Simulator
 from pi_dagster.simulator.archive import Archive, MemoryBase
@@ -174,11 +176,11 @@ class OvertakenSource(PIWebAPISource):
 
     overtake: Callable[[], object]
 
-    def list_points(self) -> Iterator[objects.Point]:
-        listed = list(super().list_points())
+    def list_points(self, name_filter: str | None = None) -> Sequence[objects.Point]:
+        listed = super().list_points(name_filter)
         overtake, self.overtake = self.overtake, lambda: None
         overtake()
-        yield from listed
+        return listed
 
 
 def test_a_slow_list_does_not_take_the_place_of_a_newer_one(site: Site, base: MemoryBase) -> None:
@@ -235,24 +237,39 @@ def test_a_lake_belongs_to_one_data_archive(site: Site, base: MemoryBase) -> Non
     assert all(row["is_active"] for row in rows(site).values())
 
 
-def test_a_point_deleted_while_the_pages_are_read_hides_no_other(
-    site: Site, base: MemoryBase, simulator: RunningSimulator
-) -> None:
-    """It moves the points behind it up by one, and the next page passes one over."""
-    refresh(site)
-    pages = site.model_copy(update={"server": site.server.model_copy(update={"max_items_per_call": 3})})
+def refresh_while(site: Site, change: Callable[[], object]) -> PointsReport:
+    """List the tags, by threes, while somebody changes them once the first page has been read."""
+    server = site.server.model_copy(update={"max_items_per_call": 3})
+    with PIWebAPISource(server) as source:
+        get, changes = source.transport.get, [change]
 
-    class Deleting(PIWebAPISource):
-        """Deletes the first point once the first page has been read."""
+        def get_and_change(path: str, *asked: Any) -> object:
+            answer = get(path, *asked)
+            if path.endswith("/points") and changes:
+                changes.pop()()
+            return answer
 
-        def list_points(self, name_filter: str | None = None) -> Iterator[objects.Point]:
-            for number, listed in enumerate(super().list_points(name_filter)):
-                if number == 0 and base.point_by_id(1) is not None:
-                    base.drop(1)
-                yield listed
+        source.transport.get = get_and_change  # type: ignore[method-assign, assignment]
+        return refresh_points(site, source, Lake(site.lake.uri), run_id="test")
 
-    with Deleting(pages.server) as source:
-        report = refresh_points(pages, source, Lake(site.lake.uri), run_id="test")
-    assert report.gone_tags == ()
-    assert report.tags == len(NAMES)
-    assert refresh(site).gone_tags == (NAMES[0],)
+
+def test_a_point_deleted_while_the_pages_are_read_hides_no_other(site: Site, base: MemoryBase) -> None:
+    """It moves the points behind it up by one, and the next page would pass one over."""
+    refresh_while(site, lambda: base.drop(1))
+    assert set(NAMES[1:]) <= rows(site).keys()
+
+
+def test_a_point_created_while_the_pages_are_read_is_no_list_without_end(site: Site, base: MemoryBase) -> None:
+    base.drop(1)
+    refresh_while(site, lambda: base.add(point(1, NAMES[0])))
+    assert set(NAMES[1:]) <= rows(site).keys()
+
+
+@pytest.mark.parametrize("span", ['"NaN"', "NaN", '"Infinity"', "1e400"])
+def test_a_point_whose_span_is_no_number_is_listed_without_one(span: str) -> None:
+    body = f'{{"Items":[{{"WebId":"I1DPa","Name":"A","Span":{span}}},{{"WebId":"I1DPb","Name":"B","Span":2.0}}]}}'
+    listed = [
+        point_row(one, data_server="S", tag_group=None, tag_group_since=CREATED, first_seen=CREATED, last_seen=CREATED)
+        for one in rows_of(objects.Point)(body.encode())
+    ]
+    assert [(row["tag_name"], row["span"]) for row in listed] == [("A", None), ("B", 2.0)]

@@ -184,7 +184,7 @@ def test_refusals_of_single_requests_are_followed_by_longer_and_longer_pauses_fo
     sent = []
 
     def send() -> None:
-        with limiter.slot(patience_seconds=60, is_repeat=False):
+        with limiter.slot(patience_seconds=60, goes_first=False):
             sent.append(time.monotonic())
             raise RequestTimeoutError("too late")
 
@@ -199,7 +199,7 @@ def test_refusals_of_single_requests_are_followed_by_longer_and_longer_pauses_fo
 def test_a_server_that_refuses_all_night_is_still_only_a_server_that_refuses() -> None:
     limiter = RequestLimiter(max_in_flight=1, max_per_second=1e9, first_pause_seconds=1e-9, longest_pause_seconds=1e-9)
     for _ in range(1100):
-        with pytest.raises(ServerTroubleError), limiter.slot(patience_seconds=60, is_repeat=False):
+        with pytest.raises(ServerTroubleError), limiter.slot(patience_seconds=60, goes_first=False):
             raise ServerTroubleError("Maintenance", status=503)
     assert limiter.restraint.refusals == 1100
 
@@ -231,13 +231,13 @@ def test_whoever_waits_when_the_limiter_closes_gives_up() -> None:
 
     def wait() -> None:
         try:
-            with limiter.slot(patience_seconds=60, is_repeat=False):
+            with limiter.slot(patience_seconds=60, goes_first=False):
                 pass
         except ConnectionFailedError as error:
             failures.append(error)
 
     threads = [threading.Thread(target=wait) for _ in range(3)]
-    with limiter.slot(patience_seconds=60, is_repeat=False):
+    with limiter.slot(patience_seconds=60, goes_first=False):
         for thread in threads:
             thread.start()
         limiter.close()
@@ -249,5 +249,5 @@ def test_whoever_waits_when_the_limiter_closes_gives_up() -> None:
 def test_a_closed_limiter_lets_nothing_be_sent_even_when_nobody_else_is() -> None:
     limiter = RequestLimiter(max_in_flight=1, max_per_second=1000)
     limiter.close()
-    with pytest.raises(ConnectionFailedError), limiter.slot(patience_seconds=60, is_repeat=True):
+    with pytest.raises(ConnectionFailedError), limiter.slot(patience_seconds=60, goes_first=True):
         pass

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 
 from pi_dagster.piwebapi.answers import Answer
 from pi_dagster.piwebapi.errors import RequestTimeoutError, TooManyEqualTimesError
-from pi_dagster.piwebapi.planning import Request
+from pi_dagster.piwebapi.planning import Density, Request
 from pi_dagster_tests.model_server import DAY_US, ModelReader, least_possible
 
 Instants = np.ndarray
@@ -166,3 +168,35 @@ def test_a_tag_that_is_never_answered_in_time_fails_alone(bad: int, in_flight: i
     assert sum(table.num_rows for table in reading) == 190
     assert list(reading.failures) == [bad_tag]
     assert len(reader.requests) <= 40
+
+
+def test_a_tag_that_shares_a_request_with_one_that_is_given_up_is_read_whole() -> None:
+    """Its slice fails after the other one has failed alone too often, and is asked for again without that one."""
+    slow, healthy = "I1DPA", "I1DPB"
+
+    class Late(ModelReader):
+        shared: ClassVar[list[Future[Answer]]] = []
+
+        def submit(self, request: Request) -> Future[Answer]:
+            if slow not in request.web_ids:
+                return super().submit(request)
+            late: Future[Answer] = Future()
+            if len(request.web_ids) == 2 and len(self.shared) < 2:
+                self.shared.append(late)
+                if len(self.shared) == 2:
+                    return late
+            late.set_exception(RequestTimeoutError("too late"))
+            return late
+
+        def server_is_answering(self) -> bool:
+            if reading._timeouts_alone[slow] == 8 and not self.shared[1].done():
+                self.shared[1].set_exception(RequestTimeoutError("too late, too"))
+            return True
+
+    instants = np.arange(0, DAY_US, DAY_US // 8000)
+    reader = Late({slow: instants, healthy: instants}, max_items_per_call=4000)
+    reader.densities = {web_id: Density(len(instants), DAY_US, 0.0) for web_id in (slow, healthy)}
+    reading = reader.read_day()
+    counts = Counter(web_id for table in reading for web_id in table["tag_webid"].to_pylist())
+    assert list(reading.failures) == [slow]
+    assert counts[healthy] == len(instants)

@@ -36,6 +36,7 @@ from pi_dagster.piwebapi.errors import (
 from pi_dagster.piwebapi.retrying import RetryPolicy
 from pi_dagster.piwebapi.transport import Transport
 from pi_dagster.site import BasicLogin, SecretMissingError, ServerSettings
+from pi_dagster_tests.waiting import wait_until
 
 Respond = Callable[[BaseHTTPRequestHandler], None]
 QUICK = RetryPolicy(budget_seconds=20, first_wait_seconds=0.001, longest_wait_seconds=0.01)
@@ -332,6 +333,32 @@ def test_no_more_requests_are_under_way_than_the_site_allows() -> None:
         for thread in threads:
             thread.join()
     assert most == 2
+
+
+def test_whether_the_server_answers_is_asked_before_what_waits_to_be_sent() -> None:
+    """Behind a queue of requests that time out it would be told very late."""
+    release = threading.Event()
+
+    def respond(request: BaseHTTPRequestHandler) -> None:
+        if request.path.endswith("/slow"):
+            release.wait(timeout=30)
+        answer()(request)
+
+    settings = {"max_requests_in_flight": 1, "max_requests_per_second": 1000}
+    script = Script(respond)
+    with serving(script) as url, Transport(ServerSettings(url=url, **settings), retry=QUICK) as transport:
+        asked = [partial(transport.get, path, [], bytes) for path in ("slow", "waiting", "waiting")]
+        threads = [threading.Thread(target=target) for target in (*asked, transport.is_answering)]
+        threads[0].start()
+        wait_until(lambda: script.requests)
+        for waiting, thread in enumerate(threads[1:], 1):
+            thread.start()
+            wait_until(lambda: len(transport._limiter._waiting) == waiting)  # noqa: B023 - waited for at once
+        release.set()
+        for thread in threads:
+            thread.join()
+    paths = [path.removeprefix("/piwebapi/") for _, path, _ in script.requests]
+    assert paths == ["slow", "system/status", "waiting", "waiting"]
 
 
 def test_requests_a_second_are_limited_over_all_threads() -> None:

@@ -38,7 +38,7 @@ def tags(site: SiteOption = None, as_json: JsonOption = False) -> None:
             else None
         )
         with open_for_a_person(loaded.server) as source:
-            survey = TagSurvey(loaded, list(source.list_points()), asset_tags)
+            survey = TagSurvey(loaded, source.list_points(), asset_tags)
     if as_json:
         print_json(_survey_as_json(survey))
     else:

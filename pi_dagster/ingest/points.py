@@ -77,7 +77,7 @@ def _refresh_once(site: Site, source: PIWebAPISource, lake: Lake, *, run_id: str
         )
     now = datetime.now(timezone.utc)
     expected = {web_id for web_id, row in previous.items() if row["is_active"]}
-    points = _list_points(source, expected=expected)
+    points = source.list_points()
     rows = _rows(points, previous, assigner, data_server=data_server, now=now)
     listed = [row for row in rows if row["is_active"]]
     if not listed:
@@ -137,17 +137,6 @@ def _check_lost(site: Site, lost: Sequence[str], listed_before: int) -> None:
         )
 
 
-def _list_points(source: PIWebAPISource, *, expected: set[str]) -> list[Point]:
-    """The tags that the server lists, asked twice when one of `expected` is missing.
-
-    A point that is deleted while the pages are read moves the others up, and one is passed over at the next page.
-    """
-    points = {point.web_id: point for point in source.list_points()}
-    if not expected <= points.keys():
-        points = {point.web_id: point for point in source.list_points()} | points
-    return list(points.values())
-
-
 def _rows(
     points: Iterable[Point],
     previous: dict[str, dict[str, Any]],
@@ -194,8 +183,8 @@ def point_row(
         "point_class": point.point_class,
         "digital_set_name": point.digital_set_name,
         "engineering_units": point.engineering_units,
-        "span": point.span,
-        "zero": point.zero,
+        "span": _number(point.span),
+        "zero": _number(point.zero),
         "step": point.step,
         "future": point.future,
         "display_digits": point.display_digits,
@@ -206,6 +195,10 @@ def point_row(
         "last_seen": last_seen,
         "is_active": True,
     }
+
+
+def _number(limit: float | str | None) -> float | None:
+    return None if isinstance(limit, str) else limit
 
 
 def _contents(rows: Iterable[dict[str, Any]]) -> Sequence[dict[str, Any]]:

@@ -5,19 +5,15 @@ Fields: the OpenAPI description that a server serves at `/piwebapi/help/specific
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import lru_cache, partial
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from functools import lru_cache
 
 import msgspec
 
-from pi_dagster.piwebapi.errors import AssetsNotFoundError, BrokenAnswerError, RequestRefusedError
-from pi_dagster.piwebapi.json_body import decoded
-from pi_dagster.piwebapi.refusals import reason_in
+from pi_dagster.piwebapi.errors import AssetsNotFoundError, RequestRefusedError
+from pi_dagster.piwebapi.item_lists import rows_of
 from pi_dagster.piwebapi.transport import Transport
 from pi_dagster.webid import WebId
-
-Row = TypeVar("Row")
 
 
 class AssetServer(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,14 +30,6 @@ class AssetDatabase(msgspec.Struct, frozen=True, kw_only=True):
     id: str = msgspec.field(name="Id")
     name: str = msgspec.field(name="Name")
     path: str = msgspec.field(name="Path")
-
-
-class _Items(msgspec.Struct):
-    Items: list[msgspec.Raw]
-    WebException: dict[str, Any] | None = None
-
-
-_ITEMS = msgspec.json.Decoder(_Items)
 
 
 def find_asset_server(transport: Transport, name: str | None) -> AssetServer:
@@ -122,15 +110,3 @@ def _guid(web_id: str) -> str | None:
     except ValueError:
         return None
     return str(ids[-1]) if ids else None
-
-
-def rows_of(kind: type[Row]) -> Callable[[bytes | msgspec.Raw], list[Row]]:
-    """What makes typed rows of the `Items` of an answer."""
-    return partial(_rows, msgspec.json.Decoder(kind))
-
-
-def _rows(decoder: msgspec.json.Decoder[Row], body: bytes | msgspec.Raw) -> list[Row]:
-    answer = decoded(body, _ITEMS)
-    if answer.WebException is not None:
-        raise BrokenAnswerError(f"the server failed while it was sending ({reason_in(answer.WebException)})")
-    return [decoded(item, decoder) for item in answer.Items]

@@ -20,7 +20,7 @@ FetchPage = Callable[[int, int], Sequence[Row]]
 """Start index and count to the objects of that page."""
 
 _MOST_PASSES = 6
-_PAGES_AHEAD = 4
+PAGES_AHEAD = 4
 """Pages under way at once. Searching is dear to an AF server, which allows fewer searches than reads a second."""
 
 _MOST_PAGES_WITHOUT_NEWS = 100
@@ -101,7 +101,7 @@ def _read_once(fetch_page: FetchPage[Row], pages: _Pages[Row], *, page_size: int
     ahead: deque[Future[Sequence[Row]]] = deque()
     try:
         while len(page) == page_size:
-            while len(ahead) < _PAGES_AHEAD:
+            while len(ahead) < PAGES_AHEAD:
                 ahead.append(pool.submit(fetch_page, start, page_size))
                 start += page_size - 1
             page = ahead.popleft().result()

@@ -19,12 +19,12 @@ from typing import Any
 
 import msgspec
 
-from pi_dagster.piwebapi.asset_framework import rows_of
 from pi_dagster.piwebapi.batches import Call, batch_answers, error_of_answer, in_smaller_parts
 from pi_dagster.piwebapi.changing_list import read_changing_list
 from pi_dagster.piwebapi.decode import SubAnswer
 from pi_dagster.piwebapi.elements import Element
 from pi_dagster.piwebapi.event_frame_attributes import as_text
+from pi_dagster.piwebapi.item_lists import rows_of
 from pi_dagster.piwebapi.json_body import decoded
 from pi_dagster.piwebapi.transport import Parameters, Transport
 from pi_dagster.webid import WebId

@@ -18,10 +18,11 @@ from typing import TypeVar
 import msgspec
 
 from pi_dagster.piwebapi.af_paths import quoted_name
-from pi_dagster.piwebapi.asset_framework import AssetDatabase, linked_id, rows_of
+from pi_dagster.piwebapi.asset_framework import AssetDatabase, linked_id
 from pi_dagster.piwebapi.batches import batch_answers
 from pi_dagster.piwebapi.changing_list import read_changing_list
 from pi_dagster.piwebapi.errors import RequestRefusedError
+from pi_dagster.piwebapi.item_lists import rows_of
 from pi_dagster.piwebapi.json_body import decoded
 from pi_dagster.piwebapi.transport import Parameters, Transport
 

@@ -24,8 +24,8 @@ from pi_dagster.piwebapi.errors import (
     BrokenAnswerError,
     TooManyEqualTimesError,
 )
+from pi_dagster.piwebapi.item_lists import check_is_whole
 from pi_dagster.piwebapi.json_body import decoded
-from pi_dagster.piwebapi.refusals import reason_in
 from pi_dagster.piwebapi.transport import Transport
 
 SEARCHES_IN_FLIGHT = 4
@@ -115,6 +115,7 @@ class _Frame(msgspec.Struct):
 class _Page(msgspec.Struct):
     Items: list[_Frame]
     WebException: dict[str, Any] | None = None
+    Errors: list[Any] | None = None
 
 
 # What reports a failure must be asked for too: selectedFields removes all that it does not list.
@@ -241,8 +242,7 @@ def _read_page(transport: Transport, part: _Slice, *, select_fields: bool) -> li
 
 def _parse_page(search: FrameSearch, body: bytes) -> list[EventFrame]:
     page = decoded(body, _PAGE)
-    if page.WebException is not None:
-        raise BrokenAnswerError(f"the server failed while it was sending the answer ({reason_in(page.WebException)})")
+    check_is_whole(page.WebException, page.Errors)
     try:
         frames = [_event_frame(frame, search.database.name) for frame in page.Items]
     except ValueError as error:

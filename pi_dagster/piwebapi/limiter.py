@@ -202,18 +202,18 @@ class RequestLimiter:
             )
 
     @contextmanager
-    def slot(self, *, patience_seconds: float, is_repeat: bool) -> Iterator[Slot]:
+    def slot(self, *, patience_seconds: float, goes_first: bool) -> Iterator[Slot]:
         """Wait for a slot, and learn from how the block ends.
 
         Args:
             patience_seconds: a longer pause than this is not waited for.
-            is_repeat: goes before requests that have not been sent yet: whoever reads waits for it first.
+            goes_first: goes before requests that wait: a repeat, as whoever reads waits for it first.
 
         Raises:
             PIWebAPIError: the refusal that began a pause longer than `patience_seconds`.
             ConnectionFailedError: closed before a slot was free.
         """
-        slot = self._wait(patience_seconds, is_repeat=is_repeat)
+        slot = self._wait(patience_seconds, goes_first=goes_first)
         try:
             yield slot
         except (ServerTroubleError, RequestTimeoutError) as error:
@@ -226,10 +226,10 @@ class RequestLimiter:
             if slot.answer is None:
                 self._take_back()
 
-    def _wait(self, patience_seconds: float, *, is_repeat: bool) -> Slot:
+    def _wait(self, patience_seconds: float, *, goes_first: bool) -> Slot:
         me = object()
         with self._changed:
-            (self._waiting.appendleft if is_repeat else self._waiting.append)(me)
+            (self._waiting.appendleft if goes_first else self._waiting.append)(me)
             try:
                 while True:
                     if self._is_closed:

@@ -6,16 +6,18 @@ Fields: the OpenAPI description that a server serves at `/piwebapi/help/specific
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from functools import partial
 from typing import TypeVar
 
 import msgspec
 
+from pi_dagster.piwebapi.changing_list import PAGES_AHEAD, read_changing_list
 from pi_dagster.piwebapi.errors import BrokenAnswerError, NotPIWebAPIError, PermanentError, RequestRefusedError
+from pi_dagster.piwebapi.item_lists import rows_of
 from pi_dagster.piwebapi.json_body import decoded
-from pi_dagster.piwebapi.refusals import reason_in
 from pi_dagster.piwebapi.transport import Transport
 
 Row = TypeVar("Row")
@@ -62,16 +64,12 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     point_type: str | None = msgspec.field(name="PointType", default=None)
     digital_set_name: str | None = msgspec.field(name="DigitalSetName", default=None)
     engineering_units: str | None = msgspec.field(name="EngineeringUnits", default=None)
-    span: float | None = msgspec.field(name="Span", default=None)
-    zero: float | None = msgspec.field(name="Zero", default=None)
+    span: float | str | None = msgspec.field(name="Span", default=None)
+    """Text where it is no finite number."""
+    zero: float | str | None = msgspec.field(name="Zero", default=None)
     step: bool | None = msgspec.field(name="Step", default=None)
     future: bool | None = msgspec.field(name="Future", default=None)
     display_digits: int | None = msgspec.field(name="DisplayDigits", default=None)
-
-
-class _Items(msgspec.Struct):
-    Items: list[msgspec.Raw]
-    WebException: object = None
 
 
 class _Landing(msgspec.Struct):
@@ -142,7 +140,7 @@ def server_time(transport: Transport) -> datetime:
 
 def data_servers(transport: Transport) -> list[DataServer]:
     """The Data Archives that this PI Web API knows and this login may see."""
-    return transport.get("dataservers", [("webIdType", "IDOnly")], _items(DataServer))
+    return transport.get("dataservers", [("webIdType", "IDOnly")], rows_of(DataServer))
 
 
 def find_data_server(transport: Transport, name: str | None) -> DataServer:
@@ -171,55 +169,57 @@ def find_data_server(transport: Transport, name: str | None) -> DataServer:
 
 def list_points(
     transport: Transport, data_server: DataServer, name_filter: str | None = None, *, page_size: int = POINTS_PAGE
-) -> Iterator[Point]:
-    """All points of a Data Archive, each once.
-
-    The order of the list is not documented, so it is read to the first empty page and never trusted to be shorter.
+) -> list[Point]:
+    """All points of a Data Archive, each once, although some may come or go while they are listed.
 
     Args:
+        transport: the connection.
+        data_server: which Data Archive.
         name_filter: tag name pattern with `*` and `?`.
         page_size: points a request; not more than the server's MaxReturnedItemsPerCall.
+
+    Raises:
+        ListKeepsChangingError: points came and went all the time.
+        PIWebAPIError: a page could not be read.
     """
-    seen: set[str] = set()
-    filters = [("nameFilter", name_filter)] if name_filter else []
-    start = 0
-    while True:
-        page = transport.get(
-            f"dataservers/{data_server.web_id}/points",
-            [
-                *filters,
-                ("startIndex", str(start)),
-                ("maxCount", str(page_size)),
-                ("webIdType", "IDOnly"),
-                ("selectedFields", _POINT_FIELDS),
-            ],
-            _items(Point),
+
+    def fetch_page(start: int, count: int) -> list[Point]:
+        return some_points(transport, data_server, name_filter, start=start, count=count)
+
+    with ThreadPoolExecutor(PAGES_AHEAD, thread_name_prefix="points") as pool:
+        return read_changing_list(
+            fetch_page,
+            lambda point: point.web_id,
+            page_size=page_size,
+            pool=pool,
+            what=f"The list of points of {data_server.name}",
         )
-        if not page:
-            return
-        start += len(page)
-        new = [point for point in page if point.web_id not in seen]
-        if not new:
-            raise BrokenAnswerError(
-                f"{transport.url} sends the same points again for every startIndex, so its list has no end."
-            )
-        seen.update(point.web_id for point in new)
-        yield from new
+
+
+def some_points(
+    transport: Transport, data_server: DataServer, name_filter: str | None = None, *, start: int = 0, count: int
+) -> list[Point]:
+    """A page of that list.
+
+    Args:
+        transport: the connection.
+        data_server: which Data Archive.
+        name_filter: tag name pattern with `*` and `?`.
+        start: where in the list it begins.
+        count: the most points it may have.
+
+    Raises:
+        PIWebAPIError: it could not be read.
+    """
+    parameters = [
+        *([("nameFilter", name_filter)] if name_filter else []),
+        ("startIndex", str(start)),
+        ("maxCount", str(count)),
+        ("webIdType", "IDOnly"),
+        ("selectedFields", _POINT_FIELDS),
+    ]
+    return transport.get(f"dataservers/{data_server.web_id}/points", parameters, rows_of(Point))
 
 
 def _one(kind: type[Row]) -> Callable[[bytes], Row]:
     return partial(decoded, decoder=msgspec.json.Decoder(kind))
-
-
-def _items(kind: type[Row]) -> Callable[[bytes], list[Row]]:
-    parse_page = _one(_Items)
-    item_decoder = msgspec.json.Decoder(kind)
-
-    def parse(body: bytes) -> list[Row]:
-        page = parse_page(body)
-        if page.WebException is not None:
-            reason = reason_in(page.WebException)
-            raise BrokenAnswerError(f"the server failed while it was sending the answer ({reason})")
-        return [decoded(item, item_decoder) for item in page.Items]
-
-    return parse

@@ -257,7 +257,8 @@ class RecordedReading:
             step.pieces = self._pieces(request, future.result())
         except PIWebAPIError as error:
             self._blame(request, error)
-            is_to_blame = self._timeouts_alone[request.web_ids[0]] >= _TIMEOUTS_IN_A_ROW
+            is_alone = len(request.web_ids) == 1
+            is_to_blame = is_alone and self._timeouts_alone[request.web_ids[0]] >= _TIMEOUTS_IN_A_ROW
             if not is_to_blame and (smaller := _cut_in_half(request, error)):
                 self._steps.remove(step)
                 for half in smaller:

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from pi_dagster.piwebapi.asset_framework import AssetDatabase, rows_of
+from pi_dagster.piwebapi.asset_framework import AssetDatabase
 from pi_dagster.piwebapi.errors import BrokenAnswerError, RequestRefusedError
+from pi_dagster.piwebapi.item_lists import rows_of
 from pi_dagster.piwebapi.objects import Point
 from pi_dagster.piwebapi.transport import Transport
 

@@ -63,10 +63,14 @@ class PIWebAPISource:
         """
         return objects.find_data_server(self._transport, self._settings.data_server)
 
-    def list_points(self, name_filter: str | None = None) -> Iterator[objects.Point]:
+    def list_points(self, name_filter: str | None = None) -> Sequence[objects.Point]:
         """All tags of the site's Data Archive that this login may see, or those that match a `*` and `?` pattern."""
         page_size = min(objects.POINTS_PAGE, self._settings.max_items_per_call)
         return objects.list_points(self._transport, self.data_server(), name_filter, page_size=page_size)
+
+    def first_points(self, most: int) -> Sequence[objects.Point]:
+        """The first tags of that list, not more than the server gives at once."""
+        return objects.some_points(self._transport, self.data_server(), count=most)
 
     def has_point(self, web_id: str) -> bool:
         """Whether the server shows this login the tag with that WebID."""

@@ -179,7 +179,7 @@ class Transport:
         return self._repeated("GET", self._join(path, parameters), None, parse)
 
     def is_answering(self) -> bool:
-        """Whether the server answers a trivial request now, tried once."""
+        """Whether the server answers a trivial request now, tried once, and before whatever waits to be sent."""
         try:
             self._repeated("GET", f"{self._url}/system/status", None, bytes, only_once=True)
         except TransientError:
@@ -226,7 +226,7 @@ class Transport:
         )
         for attempt in retrying:
             with attempt:
-                return self._tried(method, url, body, parse, attempt.retry_state)
+                return self._tried(method, url, body, parse, attempt.retry_state, goes_first=only_once)
         raise AssertionError("tenacity re-raises the last failure")
 
     def _tried(
@@ -236,10 +236,15 @@ class Transport:
         body: bytes | None,
         parse: Callable[[bytes], Answer],
         state: tenacity.RetryCallState,
+        *,
+        goes_first: bool,
     ) -> Answer:
         is_repeat = state.attempt_number > 1
         patience = self._retry.budget_seconds - (time.monotonic() - state.start_time)
-        with self._gate.turn(), self._limiter.slot(patience_seconds=patience, is_repeat=is_repeat) as slot:
+        with (
+            self._gate.turn(),
+            self._limiter.slot(patience_seconds=patience, goes_first=is_repeat or goes_first) as slot,
+        ):
             if not is_repeat:
                 # The wait for a slot is our own doing and does not use up the budget.
                 state.start_time = time.monotonic()
