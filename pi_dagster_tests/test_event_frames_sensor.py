@@ -13,6 +13,7 @@ from deltalake import DeltaTable
 
 from pi_dagster.automation.event_frames import changes_tag
 from pi_dagster.automation.frame_days import day_range_tags, days_of_run
+from pi_dagster.automation.last_check import last_evaluation
 from pi_dagster.definitions import defs
 from pi_dagster.simulator import Fault, FaultKind
 from pi_dagster_tests.framed_plant import FramedPlant, at, day, framed_plant
@@ -30,6 +31,15 @@ class Daemon(SensorDaemon):
 
     def materialized(self) -> set[str]:
         return self.instance.get_materialized_partitions(dg.AssetKey("pi_event_frames"))
+
+    def frames_told_unread(self) -> list[str]:
+        """The event frames that the check `every_frame_read` told last; it passes when it tells none."""
+        told = last_evaluation(self.instance, dg.AssetCheckKey(dg.AssetKey("pi_event_frames"), "every_frame_read"))
+        assert told is not None
+        table = told.metadata["pi/failed_frames"]
+        assert isinstance(table, dg.TableMetadataValue)
+        assert told.passed == (not table.records)
+        return [str(record.data["event frame"]) for record in table.records]
 
 
 @pytest.fixture
@@ -330,3 +340,89 @@ def test_the_nightly_schedule_reads_the_lookback_in_runs_of_their_size(plant: Fr
         job = repository.get_job("load_pi_event_frames")
         instance.create_run_for_job(job, tags=dict(requests[0].tags), status=dg.DagsterRunStatus.STARTED)
         assert not schedule.evaluate_tick(context).run_requests
+
+
+@pytest.fixture
+def keeping(plant: FramedPlant) -> FramedPlant:
+    """The plant whose site loads frames without attributes where those cannot be read."""
+    with plant.site_file.open("a", encoding="utf-8") as site_file:
+        site_file.write("  on_tag_error: keep\n")
+    return plant
+
+
+def broken_attributes() -> Fault:
+    return Fault(kind=FaultKind.STATUS, status=500, route="streamsets/*/value")
+
+
+def test_the_check_stays_red_while_a_frame_of_another_day_lacks_its_attributes(
+    keeping: FramedPlant, daemon: Daemon
+) -> None:
+    keeping.frames.open("stop", start=at(1), end=at(1, 9), template="Downtime")
+    keeping.server.faults.add(broken_attributes())
+    assert daemon.tick() == [[day(1)]]
+    assert daemon.frames_told_unread() == ["stop"]
+    keeping.server.faults.clear()
+    keeping.frames.open("other", start=at(2), end=at(2, 7), template="Downtime")
+    assert daemon.tick() == [[day(2)]]
+    assert daemon.frames_told_unread() == ["stop"]
+
+
+def test_a_run_that_fails_for_other_days_tells_of_frames_that_lack_their_attributes(
+    keeping: FramedPlant, daemon: Daemon
+) -> None:
+    keeping.frames.open("stop", start=at(2), end=at(2, 9), template="Downtime")
+    daemon.tick()
+    assert daemon.frames_told_unread() == []
+    keeping.frames.open("second stop", start=at(2), end=at(2, 9), template="Downtime")
+    keeping.frames.open("next day", start=at(1), end=at(1, 9), template="Downtime")
+    keeping.server.faults.add(broken_attributes())
+    in_the_way = keeping.lake / "pi_event_frames" / f"start_date={day(1)}"
+    in_the_way.write_text("a day cannot be written where a file has its folder's name", encoding="utf-8")
+    assert daemon.tick() == [[day(2), day(1)]]
+    assert daemon.materialized() == {day(2)}
+    assert daemon.frames_told_unread() == ["second stop"]
+
+
+def test_a_day_whose_frames_lack_attributes_is_asked_for_again_when_it_had_its_rest(
+    keeping: FramedPlant, daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeping.frames.open("stop", start=at(1), end=at(1, 9), template="Downtime")
+    keeping.server.faults.add(broken_attributes())
+    assert daemon.tick() == [[day(1)]]
+    keeping.server.faults.clear()
+    assert daemon.tick() == [], "a moment after they could not be read"
+    monkeypatch.setattr("pi_dagster.automation.event_frames.RETRY_PAUSE", -timedelta(hours=1))
+    assert daemon.tick() == [[day(1)]]
+    assert daemon.tick() == []
+    assert daemon.frames_told_unread() == []
+    assert keeping.rows() == keeping.expected_rows()
+
+
+def test_a_day_whose_frames_lack_attributes_does_not_rest_when_it_changes(keeping: FramedPlant, daemon: Daemon) -> None:
+    keeping.frames.open("stop", start=at(1), end=at(1, 9), template="Downtime")
+    keeping.server.faults.add(broken_attributes())
+    assert daemon.tick() == [[day(1)]]
+    keeping.frames.open("other", start=at(1), end=at(1, 9), template="Downtime")
+    assert daemon.tick() == [[day(1)]]
+
+
+def test_a_frame_that_kept_its_old_attributes_gets_its_new_ones(
+    keeping: FramedPlant, daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = keeping.frames.open("batch", start=at(1), template="Batch", attributes={"Yield": 1.5})
+    daemon.tick()
+    keeping.frames.close(batch.id, at(1, 9), attributes={"Yield": 99.5})
+    keeping.server.faults.add(broken_attributes())
+    assert daemon.tick() == [[day(1)]]
+    assert daemon.frames_told_unread() == ["batch"]
+    keeping.server.faults.clear()
+    monkeypatch.setattr("pi_dagster.automation.event_frames.RETRY_PAUSE", -timedelta(hours=1))
+    assert daemon.tick() == [[day(1)]]
+    assert keeping.rows() == keeping.expected_rows()
+
+
+def test_a_frame_that_has_no_attributes_lacks_none(keeping: FramedPlant, daemon: Daemon) -> None:
+    keeping.frames.open("plain", start=at(1), end=at(1, 9))
+    daemon.tick()
+    assert daemon.frames_told_unread() == []
+    assert daemon.tick() == []

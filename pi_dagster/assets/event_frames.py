@@ -2,7 +2,7 @@
 
 # Without `from __future__ import annotations`: Dagster wants the annotation of `context` as a class.
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 
 import dagster as dg
@@ -15,8 +15,10 @@ from pi_dagster.assets.failures import (
 )
 from pi_dagster.assets.materializations import materialized
 from pi_dagster.assets.metadata import frames_metadata, table_metadata
-from pi_dagster.assets.metadata_tables import failed_frames_table
+from pi_dagster.assets.metadata_tables import failed_frames_in_table, failed_frames_table
 from pi_dagster.automation.event_frames import changes_tag
+from pi_dagster.automation.frame_days import FAILED_FRAMES
+from pi_dagster.automation.last_check import last_evaluation
 from pi_dagster.automation.partitions import build_day_partitions, run_keys
 from pi_dagster.automation.schedules import STOPPED_TAG
 from pi_dagster.ingest.errors import PARTITION_ERRORS
@@ -71,8 +73,10 @@ def build_pi_event_frames(
                 EVERY_FRAME_READ,
                 asset=key,
                 description=(
-                    "The attributes of every event frame of the loaded days were read. Can only fail where the site "
-                    "says `on_tag_error: keep`: then such frames are loaded with their old attribute values or none."
+                    "The attributes of every event frame were read, whichever load it was that last read its day. Can "
+                    "only fail where the site says `on_tag_error: keep`: then such frames are loaded with their old "
+                    "attribute values or none. The sensor asks again for days that its look-back reaches; load older "
+                    "ones again when the cause is gone."
                 ),
             )
         ],
@@ -85,7 +89,7 @@ def build_pi_event_frames(
         keys = run_keys(context, partitions)
         only_changes = changes_tag(key).items() <= context.run.tags.items()
         failed: list[FailedPartition] = []
-        without_attributes: list[tuple[str, FailedFrame]] = []
+        unread = _unread_before(context.instance, key)
         with errors_told_plainly(), resources.server(context).open() as source:
             lake = resources.lake(context).open()
             databases = event_frame_databases(site, source)
@@ -97,7 +101,8 @@ def build_pi_event_frames(
                         lake,
                         databases=databases,
                         day=date.fromisoformat(day),
-                        read_all_attributes=not only_changes,
+                        # A frame that kept its old attributes looks as if it had settled.
+                        read_all_attributes=not only_changes or day in unread,
                         run_id=context.run.run_id,
                     )
                 except EXPECTED_ERRORS as error:
@@ -107,6 +112,7 @@ def build_pi_event_frames(
                         continue
                     context.instance.add_run_tags(context.run.run_id, {STOPPED_TAG: day})
                     loaded = position + 1 - len(failed)
+                    yield _every_frame_read(unread)
                     raise partitions_failure(failed, not_tried=keys[position + 1 :], loaded=loaded) from error
                 told = (
                     f"{day}: {report.frames:,} event frames, {report.new_frames:,} new, {report.changed_frames:,} "
@@ -117,14 +123,25 @@ def build_pi_event_frames(
                         f"{day}: {report.kept_frames:,} event frames stay because the server no longer shows their "
                         f"database: {', '.join(report.lost_databases)}"
                     )
-                without_attributes += [(day, frame) for frame in report.failed_frames]
+                unread.pop(day, None)
+                if report.failed_frames:
+                    unread[day] = report.failed_frames
                 yield from materialized(context, day, told, frames_metadata(report))
+        yield _every_frame_read(unread)
         if failed:
             raise partitions_failure(failed, not_tried=(), loaded=len(keys) - len(failed))
-        yield dg.AssetCheckResult(
-            check_name=EVERY_FRAME_READ,
-            passed=not without_attributes,
-            metadata={"pi/failed_frames": failed_frames_table(without_attributes)},
-        )
 
     return pi_event_frames
+
+
+def _unread_before(instance: dg.DagsterInstance, asset: dg.AssetKey) -> dict[str, Sequence[FailedFrame]]:
+    """The frames that lack attributes since earlier loads, by day, as the check told last."""
+    check = dg.AssetCheckKey(asset, EVERY_FRAME_READ)
+    evaluation = last_evaluation(instance, check, with_metadata=FAILED_FRAMES)
+    return {} if evaluation is None else {**failed_frames_in_table(evaluation.metadata[FAILED_FRAMES])}
+
+
+def _every_frame_read(unread: Mapping[str, Sequence[FailedFrame]]) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        check_name=EVERY_FRAME_READ, passed=not unread, metadata={FAILED_FRAMES: failed_frames_table(unread)}
+    )

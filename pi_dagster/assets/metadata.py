@@ -21,6 +21,7 @@ from pi_dagster.assets.metadata_tables import (
     table_of_rows,
 )
 from pi_dagster.automation.frame_days import (
+    FAILED_FRAMES,
     FRAMES,
     FRAMES_DIGEST,
     FRAMES_FILES,
@@ -197,7 +198,7 @@ def frames_metadata(report: FramesReport) -> Metadata:
         "pi/open_frames": dg.MetadataValue.int(report.open_frames),
         "pi/frames_by_template": table_of_counts(report.frames_by_template, "template", "frames"),
         "pi/frames_by_severity": table_of_counts(report.frames_by_severity, "severity", "frames"),
-        "pi/failed_frames": dg.MetadataValue.int(len(report.failed_frames)),
+        FAILED_FRAMES: dg.MetadataValue.int(len(report.failed_frames)),
         FRAMES_DIGEST: dg.MetadataValue.text(report.frames_digest),
         OPEN_FRAMES_DIGEST: dg.MetadataValue.text(report.open_frames_digest),
         "load/frames_read": dg.MetadataValue.int(report.frames_read),

@@ -5,6 +5,7 @@ Cells are texts, numbers and booleans only, and never null; what is more than a 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
@@ -18,15 +19,26 @@ from pi_dagster.ingest.report import FailedFrame, FailedTag
 
 MOST_NAMED = 100
 _MOST_DIFFERENCES_NAMED = 500
+_FAILED_FRAME_COLUMNS = ("day", "event frame", "id", "reason")
 
 
-def failed_frames_table(failed: Iterable[tuple[str, FailedFrame]]) -> dg.MetadataValue:
-    """The event frames of loaded days whose attributes could not be read, and why."""
+def failed_frames_table(failed: Mapping[str, Sequence[FailedFrame]]) -> dg.MetadataValue:
+    """The event frames of days whose attributes could not be read, and why; at most a hundred of a day."""
     rows = [
         {"day": day, "event frame": frame.event_name, "id": frame.event_frame_id, "reason": frame.error}
-        for day, frame in failed
+        for day, frames in failed.items()
+        for frame in frames[:MOST_NAMED]
     ]
-    return table_of_records(rows, columns=("day", "event frame", "id", "reason"))
+    return table_of_records(rows, columns=_FAILED_FRAME_COLUMNS)
+
+
+def failed_frames_in_table(table: dg.MetadataValue) -> dict[str, list[FailedFrame]]:
+    """What `failed_frames_table` told, by day."""
+    failed: dict[str, list[FailedFrame]] = defaultdict(list)
+    for record in table.records if isinstance(table, dg.TableMetadataValue) else ():
+        day, name, frame_id, error = (str(record.data[column]) for column in _FAILED_FRAME_COLUMNS)
+        failed[day].append(FailedFrame(event_frame_id=frame_id, event_name=name, error=error, may_be_deleted=False))
+    return dict(failed)
 
 
 def failed_tags_table(failed_tags: Iterable[FailedTag]) -> dg.MetadataValue:

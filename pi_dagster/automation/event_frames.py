@@ -34,7 +34,7 @@ TICK_SECONDS = 30.0
 """After so long a tick begins no further page. Dagster ends a tick after 60 s, whatever it is doing."""
 
 RETRY_PAUSE = timedelta(minutes=5)
-"""How long a day is left alone whose load failed."""
+"""How long a day is left alone whose load failed, or could not read the attributes of all its frames."""
 
 
 def changes_tag(asset: dg.AssetKey) -> dict[str, str]:
@@ -56,8 +56,9 @@ def build_event_frame_sensor(
         required_resource_keys=resources.keys,
         description=(
             "Finds event frames that are new, changed, closed, acknowledged or deleted, and loads the days they start "
-            "on. Looks at today, yesterday and all open frames every time, and in turn at the "
-            f"{settings.lookback_days} days before. Asks for nothing when nothing has changed."
+            "on; also days some attributes of which could not be read. Looks at today, yesterday and all open frames "
+            f"every time, and in turn at the {settings.lookback_days} days before. Asks for nothing when nothing has "
+            "changed."
         ),
     )
     def watch_event_frames(context: dg.SensorEvaluationContext) -> dg.SensorResult:
@@ -83,8 +84,11 @@ def build_event_frame_sensor(
                 )
                 requests = source.traffic.requests
             loaded = loaded_days.read(instance, {*lookback, *listing.still_open}, files=_files_by_day(lake))
-        differing = listing.differing_days(look, loaded)
-        wanted = differing - under_way - _days_that_failed(instance, event_frames.key, loaded)
+        listed_otherwise = listing.differing_days(look, loaded)
+        lacking = {day for day in look.days if day in loaded and loaded[day].failed_frames}
+        differing = listed_otherwise | lacking
+        resting = {day for day in lacking - listed_otherwise if _was_loaded_just_now(loaded[day])}
+        wanted = differing - under_way - resting - _days_that_failed(instance, event_frames.key, loaded)
         seen = (
             f"Looked at {listing.frames:,} frames of {len(look.days)} days and {listing.open_frames:,} older open ones "
             f"in {requests} requests."
@@ -180,6 +184,10 @@ def _days_that_failed(instance: dg.DagsterInstance, asset: dg.AssetKey, loaded: 
         for day in days_of_run(record.dagster_run)
         if day not in loaded or loaded[day].at < record.create_timestamp.timestamp()
     }
+
+
+def _was_loaded_just_now(day: LoadedDay) -> bool:
+    return day.at > (datetime.now(timezone.utc) - RETRY_PAUSE).timestamp()
 
 
 def _both_tags(asset: dg.AssetKey) -> dict[str, list[str]]:

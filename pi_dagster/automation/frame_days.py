@@ -21,6 +21,9 @@ OPEN_FRAMES_DIGEST = "pi/open_frames_digest"
 FRAMES = "dagster/partition_row_count"
 """Metadata of a materialization: how many frames the day has."""
 
+FAILED_FRAMES = "pi/failed_frames"
+"""Metadata of a materialization: how many frames' attributes could not be read."""
+
 FRAMES_FILES = "lake/day_files"
 """Metadata of a materialization: the digest of the names of the files that held the day after it."""
 
@@ -65,11 +68,13 @@ class LoadedDay:
         digest: of the frames it holds; None when nothing tells, or the table holds others now.
         frames: how many.
         at: when, in seconds since 1970.
+        failed_frames: how many were loaded with old attributes or none, because those could not be read.
     """
 
     digest: DayDigest | None
     frames: int
     at: float
+    failed_frames: int = 0
 
 
 @dataclass(frozen=True)
@@ -159,10 +164,11 @@ class LoadedDays:
                 if FRAMES_DIGEST in told and OPEN_FRAMES_DIGEST in told
                 else None
             )
-            frames = told.get(FRAMES)
+            frames, failed_frames = (
+                count if isinstance(count, int) else 0 for count in (told.get(FRAMES), told.get(FAILED_FRAMES))
+            )
             self._by_event[record.storage_id] = _Materialization(
-                LoadedDay(digest, frames if isinstance(frames, int) else 0, record.timestamp),
-                told.get(FRAMES_FILES),
+                LoadedDay(digest, frames, record.timestamp, failed_frames), told.get(FRAMES_FILES)
             )
 
 
