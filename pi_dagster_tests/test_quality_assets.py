@@ -12,7 +12,8 @@ import pytest
 from deltalake import DeltaTable
 
 from pi_dagster.automation.partitions import range_tags
-from pi_dagster_tests.small_plant import DAYS, GROUPS, SmallPlant, small_plant
+from pi_dagster.simulator.events import Events, to_ticks
+from pi_dagster_tests.small_plant import DAYS, GROUPS, TAGS, SmallPlant, small_plant
 
 FINDINGS = dg.AssetKey("pi_quality_findings")
 RULES = """\
@@ -84,6 +85,24 @@ def test_an_old_day_that_is_judged_does_not_hide_what_the_newest_has(
     [check] = [check for check in result.get_asset_check_evaluations() if check.check_name == "high_values"]
     assert not check.passed
     assert check.metadata["pi/day"].value == DAYS[2]
+
+
+def test_an_old_day_that_is_judged_does_not_bring_back_what_the_newest_has_not(
+    plant: SmallPlant, instance: dg.DagsterInstance
+) -> None:
+    archive = plant.running.archive
+    for day in (DAYS[0], DAYS[2]):
+        late = to_ticks(datetime.fromisoformat(day).replace(tzinfo=timezone.utc) + timedelta(hours=23))
+        for tag in TAGS:
+            archive.replace(plant.base.point_by_name(tag), Events.of("Float32", [late], [1.0]))
+    plant.site_file.write_text(plant.site_file.read_text().replace("high: 21", "high: 22.5"))
+    load_days(plant, instance, *DAYS)
+    told = {}
+    for day in (DAYS[1], DAYS[2], DAYS[0]):
+        result = run(plant, instance, "judge_pi_timeseries", tags=whole_day(day))
+        [check] = [check for check in result.get_asset_check_evaluations() if check.check_name == "high_values"]
+        told[day] = (check.passed, check.metadata["pi/day"].value)
+    assert told == {DAYS[1]: (False, DAYS[1]), DAYS[2]: (True, DAYS[2]), DAYS[0]: (True, DAYS[2])}
 
 
 def test_a_day_that_is_not_loaded_is_not_called_a_gap(plant: SmallPlant, instance: dg.DagsterInstance) -> None:

@@ -94,17 +94,17 @@ def build_pi_quality_findings(
                     f"There is nothing to judge: pi_timeseries has no rows of {', '.join(keys[:_MOST_NAMED])}"
                     f"{' ...' if len(keys) > _MOST_NAMED else ''}. Load those partitions first."
                 )
+            # A clean day leaves no row in the table, so Dagster's record tells which days were judged.
+            recorded = context.instance.get_materialized_partitions(key)
+            judged_days.update(split_partition_key(key_text)[0] for key_text in recorded)
             yield from _checks(site, lake, max(judged_days))
 
     return pi_quality_findings
 
 
-def _checks(site: Site, lake: Lake, judged: date) -> Iterator[dg.AssetCheckResult]:
-    """A result for each rule, about the newest day that has findings or was judged now, in all tag groups."""
-    table = QualityFindingsTable.open(lake)
-    days = table.to_arrow(["partition_date"])["partition_date"]
-    newest = max([judged, *pc.unique(days).to_pylist()])
-    findings = table.to_arrow(_COLUMNS, partition_date=newest)
+def _checks(site: Site, lake: Lake, newest: date) -> Iterator[dg.AssetCheckResult]:
+    """A result for each rule, about the newest day that was judged, in all tag groups."""
+    findings = QualityFindingsTable.open(lake).to_arrow(_COLUMNS, partition_date=newest)
     findings = findings.sort_by([("tag_name", "ascending"), ("finding_start", "ascending")])
     for rule in site.quality_rules:
         of_rule = findings.filter(pc.equal(findings["rule"], rule.name))
