@@ -320,6 +320,57 @@ def test_a_partition_whose_loads_fail_is_asked_for_only_so_often(
     assert asked == reconcile.MOST_LOADS
 
 
+@pytest.fixture
+def given_up(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> Plant:
+    """With a day that differs and that three runs could not load."""
+    monkeypatch.setattr("pi_dagster.automation.reload.RETRY_PAUSE", timedelta(0))
+    plant.insert("BLR1", hour(1, 6.5))
+    assert not plant.compare().passed
+    broken = plant.faults.add(Fault(kind=FaultKind.STATUS, status=403, route="*recorded"))
+    for _ in range(reconcile.MOST_LOADS):
+        (request,) = plant.tick()
+        assert not plant.run(request).success
+    plant.faults.clear(broken)
+    return plant
+
+
+def test_what_three_runs_could_not_load_is_told_as_an_error(given_up: Plant) -> None:
+    given_up.faults.add(Fault(kind=FaultKind.STATUS, status=403))
+    told = given_up.compare()
+    assert (told.passed, told.severity) == (False, dg.AssetCheckSeverity.ERROR)
+    assert "3 loads of each of 1 partitions failed" in str(told.description)
+    differences = told.metadata["pi/differences"]
+    assert isinstance(differences, dg.TableMetadataValue)
+    assert {record.data["what is done"] for record in differences.records} == {
+        "3 loads failed; left alone until the next round"
+    }
+
+
+def test_the_sensor_counts_what_three_runs_could_not_load_and_has_it_told_once(given_up: Plant) -> None:
+    given_up.compare()
+    context = dg.build_sensor_context(given_up.instance, repository_def=given_up.repository)
+    tick = given_up.repository.get_sensor_def("pi_reconcile_sensor").evaluate_tick(context)
+    assert not tick.run_requests
+    assert "left alone until the next round, as 3 loads failed: 1." in str(tick.skip_message)
+
+
+def test_what_three_runs_could_not_load_is_loaded_by_the_next_round(
+    given_up: Plant, request: pytest.FixtureRequest
+) -> None:
+    given_up.compare()
+    request.getfixturevalue("every_tick_is_due")
+    assert given_up.compare().severity == dg.AssetCheckSeverity.WARN
+    load, _ = given_up.tick()
+    assert given_up.run(load).success
+    assert given_up.compare().passed
+
+
+def test_what_three_runs_could_not_load_is_compared_when_somebody_loaded_it(given_up: Plant) -> None:
+    given_up.compare()
+    given_up.load()
+    assert given_up.compare().passed
+
+
 def test_a_state_that_cannot_be_read_begins_anew() -> None:
     assert ReconcileState.parse({"differing": 1}) == ReconcileState()
     assert ReconcileState.parse(None) == ReconcileState()

@@ -19,10 +19,12 @@ from pi_dagster.assets.metadata_tables import differences_table, uncounted_tags_
 from pi_dagster.automation.partitions import partition_key
 from pi_dagster.automation.reconcile import (
     COUNTS_MATCH,
+    MOST_LOADS,
     STATE,
     DifferingPartition,
     ReconcileState,
     last_loads,
+    partitions_to_give_up,
     when_loads_began,
 )
 from pi_dagster.ingest.errors import NoTagsError
@@ -60,18 +62,21 @@ def build_counts_check(site: Site, resources: SiteResources, timeseries: dg.Asse
         began = time.time()
         instance = context.instance
         state = ReconcileState.last(instance, key)
-        if timeseries in (context.run.asset_selection or ()):
-            # A load by hand, with which Dagster runs the asset's checks.
+        untold = partitions_to_give_up(instance, site, timeseries, state.differing)
+        state = state.given_up(untold)
+        loads = last_loads(instance, timeseries, state.differing)
+        loaded_since = sorted(
+            partition
+            for partition, found in state.differing.items()
+            if partition in loads and loads[partition].at > found.compared_at
+        )
+        is_only_to_tell = bool(untold) and not loaded_since and not state.is_due(began)
+        # A load by hand, with which Dagster runs the asset's checks, compares nothing either.
+        if is_only_to_tell or timeseries in (context.run.asset_selection or ()):
             return _result(key, state, {})
         with errors_told_plainly(), resources.server(context).open() as source:
             days = days_to_compare(site, source.server_time())
             walk = _Walk(site, Reconciler(site, source, resources.lake(context).open()), instance, timeseries)
-            loads = last_loads(instance, timeseries, state.differing)
-            loaded_since = sorted(
-                partition
-                for partition, found in state.differing.items()
-                if partition in loads and loads[partition].at > found.compared_at
-            )
             walk.compare(loaded_since)
             done = replace(state, compared_at=began)
             if not loaded_since or state.is_due(began):
@@ -226,7 +231,7 @@ def _differing(state: ReconcileState, walk: _Walk, *, days: Sequence[date]) -> M
 def _result(key: dg.AssetCheckKey, state: ReconcileState, metadata: Metadata) -> dg.AssetCheckResult:
     differing = state.differing
     # What is loaded again heals by itself.
-    is_lasting = any(found.is_left_alone for found in differing.values())
+    is_lasting = any(found.is_left_alone or found.is_given_up for found in differing.values())
     return dg.AssetCheckResult(
         asset_key=key.asset_key,
         check_name=key.name,
@@ -239,7 +244,12 @@ def _result(key: dg.AssetCheckKey, state: ReconcileState, metadata: Metadata) ->
 
 def _rows(differing: Mapping[Partition, DifferingPartition]) -> Iterator[tuple[str, str, int, int, str]]:
     for partition, found in sorted(differing.items()):
-        what = "differs after a load too; left alone" if found.is_left_alone else "is loaded again"
+        if found.is_left_alone:
+            what = "differs after a load too; left alone"
+        elif found.is_given_up:
+            what = f"{MOST_LOADS} loads failed; left alone until the next round"
+        else:
+            what = "is loaded again"
         for tag, server, table in found.examples:
             yield str(partition_key(*partition)), tag, server, table, what
 
@@ -254,5 +264,11 @@ def _told(differing: Mapping[Partition, DifferingPartition]) -> str:
         told += (
             f" {left_alone} partitions differ in the same way after they were loaded again, and are not asked for any "
             "more: look at the runs that loaded them, or load them by hand."
+        )
+    given_up = sum(found.is_given_up for found in differing.values())
+    if given_up:
+        told += (
+            f" {MOST_LOADS} loads of each of {given_up} partitions failed, so they are left alone until the next "
+            "round: look at those runs, correct the cause and load them by hand."
         )
     return told

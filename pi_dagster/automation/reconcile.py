@@ -15,8 +15,8 @@ import hashlib
 import json
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -65,6 +65,7 @@ class DifferingPartition:
         examples: tag, events at the server and in the table of some of them.
         loads: how often it was loaded again and differed in another way.
         is_left_alone: it differs as before although it was loaded again.
+        is_given_up: as many runs as may be could not load it since; the next round tries it again.
     """
 
     compared_at: float
@@ -73,6 +74,7 @@ class DifferingPartition:
     examples: Sequence[tuple[str, int, int]]
     loads: int = 0
     is_left_alone: bool = False
+    is_given_up: bool = False
 
     @classmethod
     def of(
@@ -157,6 +159,14 @@ class ReconcileState:
         }
         return dg.MetadataValue.json(json.loads(json.dumps(state)))
 
+    def given_up(self, partitions: Collection[Partition]) -> ReconcileState:
+        """The same, where these partitions are known to be given up."""
+        differing = {
+            partition: replace(found, is_given_up=True) if partition in partitions else found
+            for partition, found in self.differing.items()
+        }
+        return replace(self, differing=differing)
+
     def is_due(self, now: float) -> bool:
         """Whether the round goes on now, or the next one begins."""
         is_open = self.next_partition is not None or now >= self.round_began + ROUND_SECONDS
@@ -237,10 +247,12 @@ def build_reconcile_sensor(
             for partition, found in state.differing.items()
             if partition in loads and loads[partition].is_settled and loads[partition].at > found.compared_at
         }
+        untold = partitions_to_give_up(instance, site, timeseries, state.differing) - loaded_since
+        state = state.given_up(untold)
         wanted = {
             partition
             for partition, found in state.differing.items()
-            if partition not in loaded_since and not found.is_left_alone
+            if partition not in loaded_since and not found.is_left_alone and not found.is_given_up
         }
         reload = plan_reload(
             instance,
@@ -251,8 +263,9 @@ def build_reconcile_sensor(
             job_name=load_job.name,
         )
         requests = [*reload.requests]
-        # What is still being loaded is compared together with what was loaded before it.
-        is_wanted = (loaded_since and not (reload.asked or reload.under_way)) or state.is_due(time.time())
+        # What is still being loaded is compared together with what was loaded before it. What is given up, the check
+        # tells; no comparison comes of that.
+        is_wanted = ((loaded_since or untold) and not (reload.asked or reload.under_way)) or state.is_due(time.time())
         is_loaded = instance.get_latest_materialization_event(timeseries) is not None
         if is_wanted and is_loaded and _may_compare(instance, compare):
             requests.append(dg.RunRequest(job_name=check_job.name, tags=compare))
@@ -275,20 +288,47 @@ def _may_compare(instance: dg.DagsterInstance, compare: Mapping[str, str]) -> bo
     return not any(instance.get_run_records(runs, limit=1) for runs in filters)
 
 
-def _asked_often(
+def partitions_to_give_up(
     instance: dg.DagsterInstance,
     site: Site,
     timeseries: dg.AssetKey,
     differing: Mapping[Partition, DifferingPartition],
 ) -> set[Partition]:
-    """Partitions that as many runs as may be were for since they were compared, and still none has loaded them."""
+    """Partitions that as many runs as may be could not load since they were compared, and that are not given up yet.
+
+    Args:
+        instance: Dagster's record.
+        site: its tag groups.
+        timeseries: the key of pi_timeseries.
+        differing: the partitions that differ, as the check told last.
+    """
+    failed = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
+    failing = _asked_often(instance, site, timeseries, differing, statuses=failed)
+    loads = last_loads(instance, timeseries, failing)
+    return {
+        partition
+        for partition in failing
+        if not differing[partition].is_given_up
+        and (partition not in loads or loads[partition].at <= differing[partition].compared_at)
+    }
+
+
+def _asked_often(
+    instance: dg.DagsterInstance,
+    site: Site,
+    timeseries: dg.AssetKey,
+    differing: Mapping[Partition, DifferingPartition],
+    *,
+    statuses: Sequence[dg.DagsterRunStatus] | None = None,
+) -> set[Partition]:
+    """Partitions that as many runs as may be, or as many that came to these, were for since they were compared."""
     if not differing:
         return set()
     compared_at = {partition: found.compared_at for partition, found in differing.items()}
     since = datetime.fromtimestamp(min(compared_at.values()), timezone.utc)
     tags = {LOAD_TAG: f"{timeseries.to_user_string()}: {WHY}"}
     runs: Counter[Partition] = Counter()
-    for record in instance.get_run_records(dg.RunsFilter(tags=tags, created_after=since)):
+    for record in instance.get_run_records(dg.RunsFilter(tags=tags, statuses=statuses, created_after=since)):
         for partition in partitions_of_run(record.dagster_run, site.partition_names()):
             runs[partition] += record.create_timestamp.timestamp() > compared_at.get(partition, float("inf"))
     return {partition for partition, number in runs.items() if number >= MOST_LOADS}
@@ -298,7 +338,9 @@ def _told(state: ReconcileState, reload: Reload) -> str:
     if not state.differing:
         return "Nothing differs that was compared; the next comparison is not due yet."
     left_alone = sum(found.is_left_alone for found in state.differing.values())
+    given_up = sum(found.is_given_up for found in state.differing.values())
     return (
         f"Partitions that differ: {len(state.differing)}; of these being loaded: {len(reload.under_way)}; waiting "
-        f"after a failed run: {len(reload.waiting)}; left alone as they differ after a load too: {left_alone}."
+        f"after a failed run: {len(reload.waiting)}; left alone as they differ after a load too: {left_alone}; left "
+        f"alone until the next round, as {MOST_LOADS} loads failed: {given_up}."
     )
