@@ -20,6 +20,7 @@ from pi_dagster.pictures.report_facts import (
 )
 from pi_dagster.pictures.report_file import write_report
 from pi_dagster.pictures.report_page import render_page
+from pi_dagster.site import TagGroup
 from pi_dagster_tests.judged_lake import DAY, GROUP, MIDNIGHT, JudgedLake, minutes
 
 HOSTILE = "<script>alert(1)</script>"
@@ -69,6 +70,26 @@ def test_the_page_tells_what_the_tables_hold(tmp_path: Path) -> None:
     text = Elements(render_page(facts)).text
     for told in ("BROKEN", "SILENT", "FLOW", "00:05:00", "00:10:00", "Monday, 02 November 2026"):
         assert told in text
+
+
+def test_a_group_without_an_event_counts_with_its_tags_on_a_day_that_has_numbers(tmp_path: Path) -> None:
+    silent = TagGroup(name="silent", tag_filter="S*")
+    lake = JudgedLake(tmp_path).add("FLOW", minutes(0, 9, 10)).add("SILENT", [], tag_group="silent")
+    site = lake.site().model_copy(update={"tag_groups": (*lake.site().tag_groups, silent)})
+    compute_day(site, lake.write(), DAY, run_id="test")
+    facts = gather_facts(site, lake.write(), DAY, lags=[])
+    nothing = Numbers(tags=1, tags_with_events=0, events=0, bad_events=0, system_states=0)
+    assert facts.by_group["silent"] == {day: nothing if day == DAY else None for day in facts.by_day}
+    assert facts.numbers.complete_share == 0.5
+
+
+def test_a_shard_without_an_event_counts_with_its_tags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pi_dagster_tests.judged_lake.GROUP", "all-00")
+    lake = JudgedLake(tmp_path).add("FLOW", minutes(0, 9, 10)).add("SILENT", [], tag_group="all-01")
+    site = lake.site().model_copy(update={"tag_groups": (TagGroup(name="all", tag_filter="*", shards=2),)})
+    compute_day(site, lake.write(), DAY, run_id="test")
+    facts = gather_facts(site, lake.write(), DAY, lags=[])
+    assert (facts.numbers.tags, facts.numbers.complete_share) == (2, 0.5)
 
 
 def test_a_tag_called_script_is_text(tmp_path: Path) -> None:

@@ -236,6 +236,9 @@ def _by_group(
     tags = {row["values"]: row["counts"] for row in listed["tag_group"].value_counts().to_pylist()}
     found: dict[tuple[str, date], Numbers] = {}
     if daily is not None:
+        # The numbers of a day are computed for all shards at once: one without rows has no events.
+        for day in daily["partition_date"].unique().to_pylist():
+            found.update({(shard, day): Numbers(tags.get(shard, 0), 0, 0, 0, 0) for shard in site.partition_names()})
         sums = daily.group_by(["tag_group", "partition_date"]).aggregate(
             [("tag_webid", "count"), ("events", "sum"), ("bad_events", "sum"), ("system_states", "sum")]
         )
