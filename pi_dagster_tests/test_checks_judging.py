@@ -171,6 +171,27 @@ def test_shares_are_of_a_day_of_a_group_and_name_the_worst_tags() -> None:
     assert judge(too_young=[DAY, DAY - A_DAY]).said == "There are no events to judge yet."
 
 
+@pytest.mark.parametrize(
+    ("events", "bad", "most_percent", "told"),
+    [
+        (1_000_000, 49, 0, "more than 0 % bad values; the worst, {}|a, 0.005 %. Over all 0.005 % of"),
+        (1_000_000, 100_001, 10, "more than 10 % bad values; the worst, {}|a, 10.0001 %. Over all 10.0001 % of"),
+        (1_000_000, 100_000, 10, None),
+        (1_000_000, 99_999, 10, None),
+        (1000, 1, 0.1, None),
+    ],
+)
+def test_a_share_is_judged_and_told_as_it_is_and_not_as_it_is_rounded(
+    events: int, bad: int, most_percent: float, told: str | None
+) -> None:
+    facts = facts_of([tag_day("A", first=HOUR, last=HOUR, events=events, bad=bad)])
+    verdict = shares.judge_share(
+        shares.BAD_VALUES, facts, tag_groups=["a"], names={}, too_young=(), most_percent=most_percent
+    )
+    assert verdict.passed == (told is None)
+    assert (told or "in no partition more than").format(DAY) in verdict.said
+
+
 def test_freshness_names_the_groups_that_were_never_loaded_first() -> None:
     reached = {"late": NOON - HOUR, "good": NOON - 30 * MINUTE, "never": None, "ahead": NOON + HOUR}
     verdict = freshness.judge_freshness(reached, now=NOON, limit=30 * MINUTE)

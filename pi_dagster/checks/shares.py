@@ -11,6 +11,10 @@ import pyarrow.compute as pc
 
 from pi_dagster.checks.verdict import MOST_NAMED, Verdict, counted
 
+_DIGITS = 2
+_MOST_DIGITS = 12
+"""Behind the point; a group would need as many events to need more."""
+
 
 @dataclass(frozen=True)
 class Share:
@@ -87,11 +91,13 @@ def judge_share(
     days.sort(key=lambda row: (-row["percent"], row["partition"]))
     too_many = [row for row in days if row["percent"] > most_percent]
     events, found = sum(row["events"] for row in days), sum(row[share.events] for row in days)
-    overall = f"{_percent(found, events):g} % of {counted(events, 'event')} are {share.events}"
+    overall_percent = _rounded(_percent(found, events), most_percent)
+    worst_percent = _rounded(max((row["percent"] for row in days), default=0.0), most_percent)
+    overall = f"{_digits(overall_percent)} % of {counted(events, 'event')} are {share.events}"
     if too_many:
         said = (
             f"{counted(len(too_many), 'partition has', 'partitions have')} more than {most_percent:g} % "
-            f"{share.events}; the worst, {too_many[0]['partition']}, {too_many[0]['percent']:g} %. Over all {overall}."
+            f"{share.events}; the worst, {too_many[0]['partition']}, {_digits(worst_percent)} %. Over all {overall}."
         )
     else:
         said = (
@@ -105,20 +111,28 @@ def judge_share(
         numbers={
             "pi/events": events,
             f"pi/{share.column}": found,
-            f"pi/{share.column}_percent": _percent(found, events),
-            f"pi/worst_{share.column}_percent": max((row["percent"] for row in days), default=0.0),
+            f"pi/{share.column}_percent": overall_percent,
+            f"pi/worst_{share.column}_percent": worst_percent,
         },
-        offenders=_tags(share, facts, [row["key"] for row in too_many], names),
+        offenders=_tags(share, facts, [row["key"] for row in too_many], names, most_percent),
         tables={
             "pi/by_partition": [
-                {name: cell for name, cell in row.items() if name != "key"} for row in days[:MOST_NAMED]
+                {
+                    **{name: cell for name, cell in row.items() if name != "key"},
+                    "percent": _rounded(row["percent"], most_percent),
+                }
+                for row in days[:MOST_NAMED]
             ]
         },
     )
 
 
 def _tags(
-    share: Share, facts: pa.Table, partitions: Collection[tuple[date, str]], names: Mapping[str, str]
+    share: Share,
+    facts: pa.Table,
+    partitions: Collection[tuple[date, str]],
+    names: Mapping[str, str],
+    most_percent: float,
 ) -> list[Mapping[str, object]]:
     """The tags of some partitions that have the most of these events."""
     found: list[Mapping[str, object]] = []
@@ -134,7 +148,7 @@ def _tags(
                 "tag": names.get(row["tag_webid"], row["tag_webid"]),
                 "events": row["events"],
                 share.events: row[share.column],
-                "percent": _percent(row[share.column], row["events"]),
+                "percent": _rounded(_percent(row[share.column], row["events"]), most_percent),
                 "what to do": share.what_to_do,
             }
             for row in worst.to_pylist()
@@ -145,4 +159,18 @@ def _tags(
 
 
 def _percent(part: int, whole: int) -> float:
-    return round(100 * part / whole, 2) if whole else 0.0
+    return 100 * part / whole if whole else 0.0
+
+
+def _rounded(percent: float, most_percent: float) -> float:
+    """To two digits, or as many more as it takes to stay on its side of the limit, and of nothing."""
+    for digits in range(_DIGITS, _MOST_DIGITS):
+        rounded = round(percent, digits)
+        if (rounded > most_percent, rounded > 0) == (percent > most_percent, percent > 0):
+            return rounded
+    return percent
+
+
+def _digits(percent: float) -> str:
+    """A rounded percentage for a sentence, without an exponent."""
+    return f"{percent:.{_MOST_DIGITS}f}".rstrip("0").rstrip(".")
