@@ -7,11 +7,13 @@ from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
 
 from pi_dagster.checks import attribute_tags, clocks, duplicates, failed_partitions, freshness, shares, silent_tags
+from pi_dagster.checks.failed_partitions import FailedPartitions
 from pi_dagster.checks.verdict import Verdict
 from pi_dagster.lake import Lake, TimeseriesTable
 from pi_dagster.lake.tag_days import TAG_DAYS_SCHEMA, tag_days
@@ -233,10 +235,32 @@ def test_attributes_tell_how_their_tag_is_missing() -> None:
 
 
 def test_partitions_may_fail_for_a_while() -> None:
-    failing = {"2026-11-01|a": NOON - 4 * HOUR, "2026-11-02|a": NOON - HOUR}
+    failing = FailedPartitions({"2026-11-01|a": NOON - 4 * HOUR, "2026-11-02|a": NOON - HOUR}, count=2)
     verdict = failed_partitions.judge_failed(failing, partitions=10, now=NOON, limit=3 * HOUR)
     assert [row["partition"] for row in verdict.offenders] == ["2026-11-01|a"]
     assert failed_partitions.judge_failed(failing, partitions=10, now=NOON, limit=5 * HOUR).passed
+
+
+def test_the_newest_of_many_failed_partitions_are_looked_up_and_the_others_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pi_dagster.checks.failed_partitions._MOST_LOOKED_UP", 1)
+    days = ["2026-11-01", "2026-11-02", "2026-11-03"]
+
+    @dg.asset(partitions_def=dg.DailyPartitionsDefinition("2026-11-01", end_date="2026-11-04"))
+    def broken() -> None:
+        raise dg.Failure("it is")
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        for day in days:
+            assert not dg.materialize([broken], partition_key=day, instance=instance, raise_on_error=False).success
+        partitions = dg.DailyPartitionsDefinition("2026-11-01", end_date="2026-11-04")
+        failed = failed_partitions.failed_now(instance, broken.key, partitions, days)
+    assert (list(failed.since), failed.count) == (["2026-11-03"], 3)
+    later = datetime.now(timezone.utc) + 4 * HOUR
+    verdict = failed_partitions.judge_failed(failed, partitions=3, now=later, limit=3 * HOUR)
+    assert verdict.said.endswith(" 3 partitions are failed; of these only the newest 1 was looked up.")
+    assert verdict.numbers["pi/failed_partitions"] == 3
 
 
 @pytest.fixture

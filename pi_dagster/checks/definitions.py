@@ -163,8 +163,8 @@ def _failed_partitions(site: Site, asset: dg.AssetKey, partitions: dg.Partitions
 
     def judge(look: Look) -> Verdict:
         keys = partitions.get_partition_keys()
-        failing = failed_partitions.failing_since(look.instance, asset, partitions, keys)
-        return failed_partitions.judge_failed(failing, partitions=len(keys), now=look.now, limit=timedelta(hours=hours))
+        failed = failed_partitions.failed_now(look.instance, asset, partitions, keys)
+        return failed_partitions.judge_failed(failed, partitions=len(keys), now=look.now, limit=timedelta(hours=hours))
 
     description = failed_partitions.DESCRIPTION.format(hours=hours)
     return Check(name=failed_partitions.NAME, description=description, judge=judge, is_error=True)
