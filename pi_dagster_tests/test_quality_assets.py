@@ -115,6 +115,42 @@ def test_a_day_that_is_not_loaded_is_not_called_a_gap(plant: SmallPlant, instanc
     assert not instance.get_materialized_partitions(FINDINGS)
 
 
+def empty_day(plant: SmallPlant, day: str, prefix: str) -> None:
+    """No tag of a group has an event on a day."""
+    start = datetime.fromisoformat(day).replace(tzinfo=timezone.utc)
+    for tag in TAGS:
+        point = plant.base.point_by_name(tag)
+        assert point is not None
+        if tag.startswith(prefix):
+            archive = plant.running.archive
+            archive.remove(point, archive.events(point, to_ticks(start), to_ticks(start + timedelta(days=1)) - 1))
+
+
+def findings(plant: SmallPlant) -> set[tuple[str, str, float]]:
+    """Rule, tag and hours of all findings."""
+    rows = DeltaTable(str(plant.lake / "pi_quality_findings")).to_pyarrow_table().to_pylist()
+    hour = timedelta(hours=1)
+    return {(row["rule"], row["tag_name"], (row["finding_end"] - row["finding_start"]) / hour) for row in rows}
+
+
+def test_a_loaded_day_without_an_event_is_a_gap_of_each_tag(plant: SmallPlant, instance: dg.DagsterInstance) -> None:
+    empty_day(plant, DAYS[0], "PMP")
+    load_days(plant, instance, DAYS[0])
+    run(plant, instance, "judge_pi_timeseries", partition_key=f"{DAYS[0]}|pumps")
+    assert findings(plant) == {("silence", "PMP01.SPEED", 24.0), ("silence", "PMP02.SPEED", 24.0)}
+
+
+def test_findings_go_with_the_rows_that_they_were_about(plant: SmallPlant, instance: dg.DagsterInstance) -> None:
+    plant.site_file.write_text(plant.site_file.read_text().replace("longest_minutes: 90", "longest_minutes: 1440"))
+    load_days(plant, instance, DAYS[0])
+    run(plant, instance, "judge_pi_timeseries", partition_key=f"{DAYS[0]}|tanks")
+    assert {rule for rule, _, _ in findings(plant)} == {"high_values"}
+    empty_day(plant, DAYS[0], "TNK")
+    load_days(plant, instance, DAYS[0])
+    run(plant, instance, "judge_pi_timeseries", partition_key=f"{DAYS[0]}|tanks")
+    assert findings(plant) == set()
+
+
 def test_the_schedule_judges_yesterday_in_all_groups(plant: SmallPlant, instance: dg.DagsterInstance) -> None:
     schedule = plant.definitions().get_repository_def().get_schedule_def("pi_quality_schedule")
     today = datetime.combine(datetime.now(timezone.utc).date(), time(4, 30), timezone.utc)

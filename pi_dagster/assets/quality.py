@@ -18,6 +18,7 @@ from pi_dagster.automation.partitions import (
     run_keys,
     split_partition_key,
 )
+from pi_dagster.automation.reconcile import last_loads
 from pi_dagster.lake import Lake, QualityFindingsTable
 from pi_dagster.lake.schemas import PI_QUALITY_FINDINGS
 from pi_dagster.quality.partition import judge_partition
@@ -78,11 +79,19 @@ def build_pi_quality_findings(
         with errors_told_plainly():
             lake = resources.lake(context).open()
             tags = RuleTags(site, lake)
+            loads = last_loads(context.instance, timeseries.key, map(split_partition_key, keys))
+            settled = {partition for partition, load in loads.items() if load.is_settled}
             for key_text in keys:
                 day, tag_group = split_partition_key(key_text)
-                judged = judge_partition(site, lake, tags, day, tag_group, run_id=context.run.run_id)
+                is_loaded = (day, tag_group) in settled
+                judged = judge_partition(
+                    site, lake, tags, day, tag_group, is_loaded=is_loaded, run_id=context.run.run_id
+                )
                 if judged is None:
-                    context.log.warning(f"{key_text}: pi_timeseries has no rows of it, so there is nothing to judge")
+                    context.log.warning(
+                        f"{key_text}: pi_timeseries has no rows of it and was not loaded with it since it settled, so "
+                        "there is nothing to judge"
+                    )
                     continue
                 judged_days.add(day)
                 found = f"{judged.findings.num_rows:,} findings in {judged.rows:,} rows in {judged.seconds:.1f} s"
@@ -92,7 +101,8 @@ def build_pi_quality_findings(
             if not judged_days:
                 raise dg.Failure(
                     f"There is nothing to judge: pi_timeseries has no rows of {', '.join(keys[:_MOST_NAMED])}"
-                    f"{' ...' if len(keys) > _MOST_NAMED else ''}. Load those partitions first."
+                    f"{' ...' if len(keys) > _MOST_NAMED else ''} and was not loaded with them since they settled. "
+                    "Load those partitions first."
                 )
             # A clean day leaves no row in the table, so Dagster's record tells which days were judged.
             recorded = context.instance.get_materialized_partitions(key)

@@ -45,7 +45,7 @@ class JudgedPartition:
 
 
 def judge_partition(
-    site: Site, lake: Lake, tags: RuleTags, day: date, tag_group: str, *, run_id: str
+    site: Site, lake: Lake, tags: RuleTags, day: date, tag_group: str, *, is_loaded: bool = False, run_id: str
 ) -> JudgedPartition | None:
     """Judge a partition and replace its findings, in one commit. Memory does not grow with the rows.
 
@@ -55,11 +55,11 @@ def judge_partition(
         tags: what the rules are about; used again for the next partition.
         day: the UTC day.
         tag_group: the tag group.
+        is_loaded: pi_timeseries was loaded with all of the day, so that a day without rows is one without events.
         run_id: kept in the commit.
 
     Returns:
-        The findings; None where pi_timeseries has no rows of that day, so that a day which is not loaded is not
-        called a gap.
+        The findings; None where pi_timeseries has no rows of a day that is not loaded, which is not called a gap.
 
     Raises:
         IngestError: a table that a rule goes by has not been loaded.
@@ -78,7 +78,7 @@ def judge_partition(
                     found = judge(rule, rows, wanted, judged.facts(rows.web_ids), judged.stretch)
                     judged.add(rule, rows.web_ids, found)
         judged.rows += rows.table.num_rows
-    if not judged.rows:
+    if not (judged.rows or is_loaded):
         return None
     judged.add_silent()
     for rule in judged.rules:
