@@ -126,6 +126,20 @@ def test_where_tag_errors_fail_a_partition_the_tag_is_named_until_it_is_loaded(p
     plant.assert_table_equals_archive(DAY, NOON + 15 * MINUTE)
 
 
+def test_a_whole_day_that_fails_is_told_until_the_tail_has_read_on(plant: TailedPlant) -> None:
+    plant.tail(NOON + LAG)
+    plant.forbid("PUMPS.2")
+    with pytest.raises(TagsFailedError):
+        plant.load_day(TODAY, "pumps")
+    assert plant.errors() == [("PUMPS.2", "refused", Window(DAY, NOON))]
+    assert isinstance(plant.tail(NOON + 5 * MINUTE + LAG)[PUMPS], TagsFailedError)
+    assert plant.errors() == [("PUMPS.2", "refused", Window(DAY, NOON + 5 * MINUTE))]
+    plant.faults.clear()
+    plant.tail(NOON + 10 * MINUTE + LAG)
+    assert plant.errors() == []
+    plant.assert_table_equals_archive(DAY, NOON + 10 * MINUTE)
+
+
 def test_since_when_stays_and_the_last_try_moves_on(plant: TailedPlant) -> None:
     plant.keep_on_tag_errors()
     plant.forbid("PUMPS.2")

@@ -159,7 +159,7 @@ def _rows_after(
     window: Window,
     now: datetime,
 ) -> pa.Table:
-    is_committed = isinstance(outcome, WindowReport)
+    whole = _read_whole(outcome, day)
     found_again = outcome.found_again if isinstance(outcome, WindowReport) else ()
     asked_in_vain = [tag.tag_webid for tag in outcome.gone_tags]
     of_partition = _is_of_partition(rows, day, tag_group)
@@ -176,7 +176,7 @@ def _rows_after(
     after += [
         row
         for key, row in before.items()
-        if key not in told and row["partition_date"] is not None and not (is_committed and _is_within(window, row))
+        if key not in told and row["partition_date"] is not None and not (whole and _is_within(whole, row))
     ]
     if not before and not after:
         return rows
@@ -184,8 +184,19 @@ def _rows_after(
     return pa.concat_tables([untouched, pa.Table.from_pylist(after, schema=rows.schema)]).combine_chunks()
 
 
+def _read_whole(outcome: WindowReport | TagsFailedError, day: date) -> Window | None:
+    """Of what window a load leaves the table with all events of the tags that it could read; None when of none.
+
+    Where no tag lacked anything before, that is all up to the watermark: a load that failed in between, and perhaps was
+    to read more than this one, has committed nothing, and so has taken nothing away.
+    """
+    if not isinstance(outcome, WindowReport):
+        return None
+    return outcome.window if outcome.unread_since is not None else Window(Window.of_day(day).start, outcome.watermark)
+
+
 def _is_within(window: Window, row: Mapping[str, Any]) -> bool:
-    """Whether a load of `window` has read all that the row says is missing."""
+    """Whether all that the row says is missing lies in a window."""
     return bool(window.start <= row["window_start"] and row["window_end"] <= window.end)
 
 
