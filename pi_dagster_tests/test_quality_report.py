@@ -12,6 +12,7 @@ import pytest
 from pi_dagster.automation.frame_days import day_range_tags
 from pi_dagster_tests.small_plant import DAYS, SmallPlant, small_plant
 from pi_dagster_tests.test_daily_assets import load_days, run
+from pi_dagster_tests.test_metadata_documented import KEY, PAGE
 
 TODAY = (datetime.fromisoformat(DAYS[2]) + timedelta(days=1)).date().isoformat()
 REPORT = dg.AssetKey("pi_quality_report")
@@ -49,6 +50,17 @@ def test_the_materialization_leads_to_the_page(plant: SmallPlant, instance: dg.D
     assert instance.get_materialized_partitions(REPORT) == {DAYS[2], TODAY}
     # Today's loads left it behind the clock, and Dagster's record says by how much.
     assert "<polyline" in (plant.lake / "reports" / f"{TODAY}.html").read_text()
+
+
+def test_the_documented_keys_are_those_that_a_page_is_told_by(
+    plant: SmallPlant, instance: dg.DagsterInstance
+) -> None:
+    load_days(plant, instance, DAYS[2])
+    run(plant, instance, "compute_pi_timeseries_daily", partition_key=DAYS[2])
+    result = run(plant, instance, "write_pi_quality_report", partition_key=DAYS[2])
+    [told] = [event.materialization.metadata for event in result.get_asset_materialization_events()]
+    [line] = [line for line in PAGE.splitlines() if line.startswith("| `pi_quality_report` |")]
+    assert set(KEY.findall(line)) == {key for key in told if not key.startswith("dagster/")}
 
 
 def test_a_day_whose_numbers_are_missing_fails_in_plain_words(plant: SmallPlant, instance: dg.DagsterInstance) -> None:
