@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 
 import dagster as dg
@@ -13,9 +14,10 @@ import pytest
 from deltalake import DeltaTable
 
 from pi_dagster.factory import build_pi_definitions
-from pi_dagster.lake import Lake, TimeseriesTable
+from pi_dagster.lake import Lake, QualityFindingsTable, TimeseriesTable
 from pi_dagster.lake.maintenance import maintain
-from pi_dagster.lake.schemas import CHECKPOINT_INTERVAL
+from pi_dagster.lake.schemas import CHECKPOINT_INTERVAL, QUALITY_FINDINGS_FILE_SCHEMA
+from pi_dagster.lake.table import LakeTable
 from pi_dagster.site import Site
 from pi_dagster_tests.lake_scenarios import Event, batch_of, events_in, generation, hour, replace
 
@@ -27,7 +29,7 @@ def table(tmp_path: Path) -> TimeseriesTable:
     return TimeseriesTable.open(Lake(str(tmp_path / "lake")))
 
 
-def data_files(table: TimeseriesTable) -> set[Path]:
+def data_files(table: LakeTable) -> set[Path]:
     return set(Path(table.uri).rglob("part-*"))
 
 
@@ -38,6 +40,11 @@ def log_entries(table: TimeseriesTable) -> list[str]:
 def checkpoints(table: TimeseriesTable) -> list[int]:
     log = Path(table.uri) / "_delta_log"
     return [int(path.name.split(".")[0]) for path in log.glob("*.checkpoint.parquet")]
+
+
+def make_last_replacement_old(table: LakeTable) -> None:
+    log = Path(table.uri) / "_delta_log" / f"{table.version:020}.json"
+    log.write_text(log.read_text().replace('"deletionTimestamp":17', '"deletionTimestamp":16'))
 
 
 def age(*files: Path) -> None:
@@ -62,8 +69,7 @@ def test_strays_of_killed_runs_go_and_files_replaced_lately_stay(table: Timeseri
 def test_files_replaced_long_ago_go(table: TimeseriesTable) -> None:
     replace(table, generation(1.0))
     replace(table, generation(2.0))
-    log = Path(table.uri) / "_delta_log" / f"{table.version:020}.json"
-    log.write_text(log.read_text().replace('"deletionTimestamp":17', '"deletionTimestamp":16'))
+    make_last_replacement_old(table)
     assert maintain(table, retention_days=7).deleted_files == 1
     assert events_in(table) == sorted(generation(2.0))
 
@@ -116,7 +122,8 @@ def test_less_than_a_week_is_refused(table: TimeseriesTable) -> None:
         maintain(table, retention_days=6)
 
 
-def test_the_job_maintains_the_tables_that_are_there_and_tells_what_it_did(table: TimeseriesTable) -> None:
+def observed_by_the_job(table: LakeTable) -> dg.AssetObservation:
+    """Run the nightly job; what it tells of the table."""
     site = Site.model_validate(
         {
             "server": {"url": "http://127.0.0.1:9/piwebapi"},
@@ -129,7 +136,23 @@ def test_the_job_maintains_the_tables_that_are_there_and_tells_what_it_did(table
     with dg.DagsterInstance.ephemeral() as instance:
         result = job.execute_in_process(instance=instance)
         assert result.success
-        key = dg.AssetKey("pi_timeseries")
-        [observed] = instance.fetch_observations(key, limit=5).records
+        [observed] = instance.fetch_observations(dg.AssetKey(table.definition.name), limit=5).records
     assert observed.asset_observation is not None
-    assert observed.asset_observation.metadata["lake/live_files_of_table"].value == 0
+    return observed.asset_observation
+
+
+def test_the_job_maintains_the_tables_that_are_there_and_tells_what_it_did(table: TimeseriesTable) -> None:
+    assert observed_by_the_job(table).metadata["lake/live_files_of_table"].value == 0
+
+
+def test_the_job_deletes_the_findings_that_were_replaced_long_ago(tmp_path: Path) -> None:
+    findings = QualityFindingsTable.open(Lake(str(tmp_path / "lake")))
+    for value in (1.0, 2.0):
+        row = {"rule": "high", "tag_name": "FLOW", "worst_value": value}
+        findings.replace_partition(
+            date(2026, 11, 2), "all", pa.Table.from_pylist([row], QUALITY_FINDINGS_FILE_SCHEMA), {}
+        )
+    make_last_replacement_old(findings)
+    assert observed_by_the_job(findings).metadata["lake/deleted_files"].value == 1
+    assert len(data_files(findings)) == 1
+    assert findings.to_arrow()["worst_value"].to_pylist() == [2.0]

@@ -52,9 +52,7 @@ def test_the_materialization_leads_to_the_page(plant: SmallPlant, instance: dg.D
     assert "<polyline" in (plant.lake / "reports" / f"{TODAY}.html").read_text()
 
 
-def test_the_documented_keys_are_those_that_a_page_is_told_by(
-    plant: SmallPlant, instance: dg.DagsterInstance
-) -> None:
+def test_the_documented_keys_are_those_that_a_page_is_told_by(plant: SmallPlant, instance: dg.DagsterInstance) -> None:
     load_days(plant, instance, DAYS[2])
     run(plant, instance, "compute_pi_timeseries_daily", partition_key=DAYS[2])
     result = run(plant, instance, "write_pi_quality_report", partition_key=DAYS[2])

@@ -10,11 +10,25 @@ from collections.abc import Mapping
 import dagster as dg
 
 from pi_dagster.assets.failures import errors_told_plainly
-from pi_dagster.lake import EventFramesTable, TagErrorsTable, TimeseriesDailyTable, TimeseriesTable
+from pi_dagster.lake import (
+    EventFramesTable,
+    QualityFindingsTable,
+    TagErrorsTable,
+    TimeseriesDailyTable,
+    TimeseriesTable,
+)
 from pi_dagster.lake.errors import TableMissingError
 from pi_dagster.lake.maintenance import maintain
 from pi_dagster.resources import SiteResources
 from pi_dagster.site import Site
+
+_REPLACED_PART_BY_PART = (
+    TimeseriesTable,
+    TagErrorsTable,
+    TimeseriesDailyTable,
+    QualityFindingsTable,
+    EventFramesTable,
+)
 
 
 def build_maintenance_job(site: Site, resources: SiteResources, *, name: str) -> dg.JobDefinition:
@@ -24,7 +38,7 @@ def build_maintenance_job(site: Site, resources: SiteResources, *, name: str) ->
     def delete_old_files(context: dg.OpExecutionContext) -> None:
         with errors_told_plainly():
             lake = resources.lake(context).open()
-            for table_class in (TimeseriesTable, TagErrorsTable, TimeseriesDailyTable, EventFramesTable):
+            for table_class in _REPLACED_PART_BY_PART:
                 try:
                     table = table_class.open(lake, create=False)
                 except TableMissingError:
