@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import dagster as dg
@@ -21,12 +22,15 @@ ATTRIBUTES: dict[str, Any] = {
 }
 
 
-def load(attributes: dict[str, Any]) -> tuple[PISystemComponent, dg.Definitions]:
+def load(attributes: dict[str, Any], *, more: str = "") -> tuple[PISystemComponent, dg.Definitions]:
+    """The component of a `defs.yaml` with these attributes, after the text `more`."""
     with create_defs_folder_sandbox() as sandbox:
         folder = sandbox.scaffold_component(
             component_cls=PISystemComponent,
             defs_yaml_contents={"type": "pi_dagster.components.PISystemComponent", "attributes": attributes},
         )
+        file = folder / "defs.yaml"
+        file.write_text(file.read_text().replace("attributes:\n", f"attributes:\n{more}"))
         with sandbox.load_component_and_build_defs(defs_path=folder) as (component, defs):
             assert isinstance(component, PISystemComponent)
             return component, defs
@@ -47,14 +51,24 @@ def test_the_component_leaves_the_executor_of_the_project_alone() -> None:
     assert defs.executor is None
 
 
-def test_a_typo_is_refused_with_file_line_and_column() -> None:
+def refusal(attributes: dict[str, Any], *, more: str = "") -> str:
     with pytest.raises(Exception, match="Error while") as refused:
-        load({**ATTRIBUTES, "lak": 1})
+        load(attributes, more=more)
     cause = refused.value
     while cause.__cause__ is not None:
         cause = cause.__cause__  # type: ignore[assignment]
-    assert "there is no setting `lak`; did you mean `lake`?" in str(cause)
-    assert "defs.yaml:" in str(cause)
+    return str(cause)
+
+
+def test_a_typo_is_refused_with_file_line_and_column() -> None:
+    told = refusal({**ATTRIBUTES, "lak": 1})
+    assert "there is no setting `lak`; did you mean `lake`?" in told
+    assert "defs.yaml:" in told
+
+
+def test_a_setting_that_stands_twice_is_refused_with_file_line_and_column() -> None:
+    told = refusal(ATTRIBUTES, more="  lake: {uri: /data/other}\n")
+    assert re.search(r"defs\.yaml:\d+:3: setting `lake` stands in line \d+ already", told)
 
 
 def test_editors_and_dg_see_the_settings_of_the_site() -> None:

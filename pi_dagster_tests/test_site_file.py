@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-import yaml
 from pydantic import BaseModel
 
 from pi_dagster.components.plain_words import LETTERS_OF_PATTERN
 from pi_dagster.components.site_file import SiteFileError, load_site
 from pi_dagster.settings_model import SettingsModel
-from pi_dagster.site import BasicLogin, ExistingCluster, Login, Serverless, Site
+from pi_dagster.site import BasicLogin, ExistingCluster, Login, Serverless, Site, TagGroup
 
 EXAMPLE = Path(__file__).parents[1] / "docs" / "example-site" / "defs.yaml"
 
@@ -145,6 +144,31 @@ def test_a_mistake_is_told_with_its_line_and_column(tmp_path: Path, old: str, ne
     assert expected in refusal(tmp_path, old, new)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (
+            "PMP2]\n",
+            "PMP2]\n  tag_groups:\n    - {name: tanks, tag_filter: TNK*}\n",
+            "defs.yaml:14:3: setting `tag_groups` stands in line 9 already, and YAML would keep only the last; "
+            "write all of it in one place.",
+        ),
+        ("    uri: /data/pi", "    uri: /data/pi\n    uri: /data/other", "defs.yaml:8:5: setting `lake.uri` stands in"),
+        ("name: boilers", "name: boilers\n      name: drums", "setting `tag_groups[0].name` stands in line 10"),
+        (LOGIN, "login: {kind: anonymous, kind: ntlm}", "setting `server.login.kind` stands in line 5 already"),
+        ("attributes:\n", "attributes: {}\nattributes:\n", "defs.yaml:3:1: `attributes` stands in line 2 already"),
+    ],
+)
+def test_a_setting_that_stands_twice_is_refused(tmp_path: Path, old: str, new: str, expected: str) -> None:
+    assert expected in refusal(tmp_path, old, new)
+
+
+def test_a_setting_that_is_inherited_may_be_written_anew(tmp_path: Path) -> None:
+    text = SITE_FILE.replace("- name: boilers", "- &group\n      name: boilers")
+    groups = load(tmp_path, text + "    - {<<: *group, name: drums, shards: 2}\n").tag_groups
+    assert groups[2] == TagGroup(name="drums", tag_filter="BLR*", shards=2)
+
+
 @pytest.mark.parametrize("cron", ["99 * * * *", "a * * * *", "*/0 * * * *", "0 0 31 2 *"])
 def test_a_schedule_that_dagster_would_refuse_is_refused(tmp_path: Path, cron: str) -> None:
     told = refusal(tmp_path, "  start_date", f'  schedules:\n    timeseries: "{cron}"\n  start_date')
@@ -251,16 +275,3 @@ def test_the_defaults_that_the_example_site_names_are_the_defaults() -> None:
     assert len(defaults) >= 7
     fields = {name: field for model in SettingsModel.__subclasses__() for name, field in model.model_fields.items()}
     assert {name: float(default) for default, name in defaults} == {name: fields[name].default for _, name in defaults}
-
-
-def test_the_example_site_is_plain_yaml_without_repeated_keys() -> None:
-    """YAML lets the last of two equal keys win, silently."""
-    nodes = [yaml.compose(EXAMPLE.read_text(encoding="utf-8"))]
-    while nodes:
-        node = nodes.pop()
-        if isinstance(node, yaml.MappingNode):
-            keys = [key.value for key, _ in node.value]
-            assert len(keys) == len(set(keys))
-            nodes.extend(value for _, value in node.value)
-        elif isinstance(node, yaml.SequenceNode):
-            nodes.extend(node.value)

@@ -83,9 +83,11 @@ def site_from_attributes(attributes: Any, context: dg.ResolutionContext) -> Site
         context: the scope of the templates and the positions of the whole file, as Dagster made them.
 
     Raises:
-        SiteFileError: a template or a setting is wrong.
+        SiteFileError: a template or a setting is wrong, or a setting stands twice.
     """
     positions = context.source_position_tree
+    if positions is not None:
+        _refuse_repeated_settings(positions.position.filename)
     if not isinstance(attributes, Mapping) or not attributes:
         raise SiteFileError(f"{_place(positions, ('attributes',))}: `attributes` must hold the site's settings.")
     rendered = _render(attributes, ("attributes",), context)
@@ -105,6 +107,37 @@ def site_from_attributes(attributes: Any, context: dg.ResolutionContext) -> Site
                 "range: minute 0-59, hour 0-23, day 1-31, month 1-12, weekday 0-6. Every five minutes is `*/5 * * * *`."
             )
     return site
+
+
+def _refuse_repeated_settings(filename: str) -> None:
+    """Read the file once more, as the parser lets the last of two equal keys win without a word."""
+    text = Path(filename).read_text(encoding="utf-8")
+    problems = [
+        f"{filename}:{again.start_mark.line + 1}:{again.start_mark.column + 1}: {_name_in_file(path)} stands in line "
+        f"{first.start_mark.line + 1} already, and YAML would keep only the last; write all of it in one place."
+        for document in yaml.compose_all(text, yaml.SafeLoader)
+        for path, first, again in _repeated_keys(document, ())
+    ]
+    if problems:
+        raise SiteFileError(" ".join(problems))
+
+
+def _repeated_keys(node: yaml.Node, path: KeyPath) -> Iterator[tuple[KeyPath, yaml.Node, yaml.Node]]:
+    """Each key that its mapping has already: where it is, its first node and this one."""
+    if isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            yield from _repeated_keys(item, (*path, index))
+    elif isinstance(node, yaml.MappingNode):
+        first: dict[tuple[str, str], yaml.Node] = {}
+        for key, value in node.value:
+            before = first.setdefault((key.tag, str(key.value)), key)
+            if before is not key:
+                yield (*path, key.value), before, key
+            yield from _repeated_keys(value, (*path, key.value))
+
+
+def _name_in_file(path: KeyPath) -> str:
+    return f"setting `{_name(path[1:])}`" if path[0] == "attributes" and path[1:] else f"`{_name(path)}`"
 
 
 def _dagster_accepts(cron: str) -> bool:
