@@ -16,6 +16,9 @@ from pi_dagster.settings_model import SettingsModel
 RULE_NAME_PATTERN = r"^[A-Za-z0-9_]+$"
 """The name becomes that of an asset check, which Dagster restricts."""
 
+RESERVED_RULE_NAMES = ("columns_as_designed",)
+"""Checks that pi_quality_findings has besides those of the rules: Dagster takes no name twice."""
+
 
 class Rule(SettingsModel):
     """What all rules have: a name, how bad a finding is, and the tags; without any of these it is about all tags."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
 from pi_dagster.components.site_file import SiteFileError, load_site
 from pi_dagster.factory import build_pi_definitions
-from pi_dagster.quality_rules import GapRule, RangeRule
+from pi_dagster.quality_rules import RESERVED_RULE_NAMES, GapRule, RangeRule
 
 SITE_FILE = """\
 type: pi_dagster.components.PISystemComponent
@@ -48,6 +49,7 @@ def test_rules_are_read(tmp_path: Path) -> None:
         ("low: 0", "lwo: 0", "defs.yaml:12:7: there is no setting `quality_rules[0].lwo`; did you mean `low`?"),
         ("low: 0", "low: 200", "`low` (200) must be less than `high` (120)"),
         ("name: silence", "name: steam_flow", "two quality rules are named 'steam_flow'; rename one"),
+        ("name: silence", "name: Columns_as_designed", "is named 'Columns_as_designed', as a check that"),
         ("longest_minutes: 30", "longest_minutes: 0", "defs.yaml:14:34: setting `quality_rules[1].longest_minutes`"),
         ("longest_minutes: 30, ", "", "setting `quality_rules[1].longest_minutes` is missing"),
         ("severity: error", "tag_groups: [pumps]", "names the tag group 'pumps', which the site does not have"),
@@ -67,6 +69,15 @@ def test_a_mistake_in_a_rule_is_told_with_its_line(tmp_path: Path, old: str, new
     with pytest.raises(SiteFileError) as refused:
         load(tmp_path, text)
     assert expected in str(refused.value)
+
+
+def test_no_rule_may_have_the_name_of_another_check_of_the_findings(tmp_path: Path) -> None:
+    (tmp_path / "defs.yaml").write_text(SITE_FILE, encoding="utf-8")
+    site = load_site(tmp_path / "defs.yaml")
+    graph = build_pi_definitions(site).get_repository_def().asset_graph
+    findings = dg.AssetKey("pi_quality_findings")
+    checks = {check.name for check in graph.asset_check_keys if check.asset_key == findings}
+    assert checks - {rule.name for rule in site.quality_rules} == set(RESERVED_RULE_NAMES)
 
 
 def test_a_site_without_rules_has_no_asset_for_them(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from pi_dagster.quality_rules import AnyRule, DifferenceRule
+from pi_dagster.quality_rules import RESERVED_RULE_NAMES, AnyRule, DifferenceRule
 from pi_dagster.settings_model import SettingsModel
 from pi_dagster.site.asset_framework import AssetFrameworkSettings, EventFrameSettings
 from pi_dagster.site.automation import ScheduleSettings, StreamUpdateSettings
@@ -227,6 +227,10 @@ class Site(SettingsModel):
         for rule in self.quality_rules:
             if names.count(rule.name.lower()) > 1:
                 raise ValueError(f"two quality rules are named {rule.name!r}; rename one")
+            if rule.name.lower() in RESERVED_RULE_NAMES:
+                raise ValueError(
+                    f"a quality rule is named {rule.name!r}, as a check that the findings have in any case; rename it"
+                )
             unknown = sorted(set(rule.tag_groups or ()) - set(groups))
             if unknown:
                 raise ValueError(
