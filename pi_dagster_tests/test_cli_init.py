@@ -172,6 +172,7 @@ def test_other_files_that_are_there_stay_as_they_are(simulator: RunningSimulator
     [
         ([], "Invalid value for --url: is missing, and nobody can be asked"),
         (["--url", "ftp://pi/piwebapi"], "Invalid value for --url: "),
+        (["--url", "http://127.0.0.1:1/piwebapi", "--login", "anonymous", "--lake", "s3:/b/pi"], "write `://` after"),
         (["--url", "https://pi.example.com/piwebapi"], "Invalid value for --username: is missing"),
         (["--url", "https://pi.example.com/piwebapi", "--login", "magic"], "there is no login kind 'magic'"),
         (

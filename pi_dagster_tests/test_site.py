@@ -59,6 +59,43 @@ def test_a_url_that_is_not_a_base_url_is_refused(url: str, reason: str) -> None:
     assert reason in refusal(server={"url": url})
 
 
+@pytest.mark.parametrize(
+    ("uri", "reason"),
+    [
+        ("s3:/bucket/pi", "write `://` after the kind of store"),
+        ("file:/data/pi", "write `://` after the kind of store"),
+        ("s3:bucket/pi", "write `://` after the kind of store"),
+        ("s3://AKIA:hunter2@bucket/pi", "must not hold a login"),
+        ("s3://AKIA:hunt/hunter2@bucket/pi", "is no URI"),
+        ("abfss://c@account.dfs.core.windows.net/pi?sv=2022&sig=hunter2", "must not have ? or #"),
+        ("s3://bucket/pi#hunter2", "must not have ? or #"),
+        ("s3://[hunter2/pi", "is no URI"),
+    ],
+)
+def test_a_lake_that_would_be_elsewhere_or_shows_a_secret_is_refused_without_repeating_it(
+    uri: str, reason: str
+) -> None:
+    told = refusal(lake={"uri": uri})
+    assert reason in told
+    assert "hunter2" not in told
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "abfss://container@account.dfs.core.windows.net/pi",
+        "s3://bucket/pi",
+        "file:///data/pi",
+        "/data/pi#2?",
+        "./s3:/pi",
+        "~/pi",
+        "lake",
+    ],
+)
+def test_a_lake_may_be_a_folder_or_a_prefix_in_a_store(uri: str) -> None:
+    assert Site.model_validate(settings(lake={"uri": uri})).lake.uri == uri
+
+
 @pytest.mark.parametrize("url", ["/data/pi/reports", "pi.example.com/reports", "javascript:alert(1)", "https://a:b@pi"])
 def test_an_address_of_reports_that_no_browser_should_open_is_refused(url: str) -> None:
     assert "is not an address for browsers" in refusal(reports_url=url)

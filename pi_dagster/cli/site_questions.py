@@ -181,9 +181,10 @@ def _login_kind(text: str) -> str:
 
 
 def _lake_uri_in(folder: Path) -> Callable[[str], str]:
+    from pi_dagster.site import LakeSettings
+
     def understand(text: str) -> str:
-        if not text:
-            raise ValueError("must not be empty")
+        fits(LakeSettings, {"uri": text})
         # A relative one would be another folder wherever Dagster is started.
         return text if "://" in text else str((folder / Path(text).expanduser()).resolve())
 
