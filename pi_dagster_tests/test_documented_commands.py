@@ -279,6 +279,12 @@ def test_the_yaml_of_a_page_is_a_site_or_part_of_one(page: Path, tmp_path: Path)
             assert block.title is not None, f"{block} is part of nothing known"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_file_that_a_page_includes_is_shown(page: Path) -> None:
+    """A formatter that takes the mark for Python leaves one that is shown as it stands."""
+    assert [str(block) for block in blocks_of(page) if re.search(r"-\s*8\s*<", block.text)] == []
+
+
 def test_blocks_that_are_not_run_say_why_and_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
     blocks = [block for page in PAGES for block in blocks_of(page) if block.language in RUN]
     not_run = [block for block in blocks if block.reason_not_to_run is not None]
