@@ -174,14 +174,14 @@ def _render(value: Any, path: KeyPath, context: dg.ResolutionContext) -> Any:
 def _problem(problem: ErrorDetails, attributes: Mapping[str, Any], positions: SourcePositionTree | None) -> str:
     kind, loc, message = problem["type"], problem["loc"], plain_words(problem)
     place = _place(positions, ("attributes", *loc))
+    if kind == "missing":
+        return f"{place}: setting `{_name((*_path_in(attributes, loc[:-1]), loc[-1]))}` is missing."
     path = _path_in(attributes, loc)
     if not path:
         return f"{place}: {message}."
     if kind == "extra_forbidden":
         known = sorted(name for model in _models_at(loc[:-1]) for name in model.model_fields)
         return f"{place}: there is no setting `{_name(path)}`; {_suggestion(str(loc[-1]), known)}"
-    if kind == "missing":
-        return f"{place}: setting `{_name(path)}` is missing."
     given = _value_at(attributes, path)
     if isinstance(given, str) and "{{" in given:
         message = f"{message} (this comes from the template {given})"
@@ -203,21 +203,18 @@ def _path_in(attributes: Any, loc: KeyPath) -> KeyPath:
     """The part of pydantic's `loc` that stands in the file: without the names of union members such as `basic`."""
     path: KeyPath = ()
     here = attributes
-    for index, part in enumerate(loc):
-        if isinstance(here, Mapping) and (part in here or index == len(loc) - 1):
-            here = here.get(part)
-        elif isinstance(here, list) and isinstance(part, int):
+    for part in loc:
+        is_in_file = part in here if isinstance(here, Mapping) else isinstance(here, list) and isinstance(part, int)
+        if is_in_file:
             here = here[part]
-        else:
-            continue
-        path = (*path, part)
+            path = (*path, part)
     return path
 
 
 def _value_at(attributes: Mapping[str, Any], path: KeyPath) -> Any:
     here: Any = attributes
     for part in path:
-        here = here.get(part) if isinstance(here, Mapping) else here[part]
+        here = here[part]
     return here
 
 
