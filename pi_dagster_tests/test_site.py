@@ -53,6 +53,11 @@ def test_a_trailing_slash_of_the_url_does_not_matter() -> None:
         ("https://me:secret@pi.example.com/piwebapi", "must not hold a user name or password"),
         ("https://pi.example.com/piwebapi?x=1", "without ? or #"),
         ("{{ env.PI_WEB_API_URL }}", "is not a URL"),
+        ("https://pi.example.com:99999/piwebapi", "a port is a number up to 65535"),
+        ("https://pi.example.com:abc/piwebapi", "a port is a number up to 65535"),
+        ("https://[::1/piwebapi", "a port is a number up to 65535"),
+        ("https://pi example.com/piwebapi", "must not have blanks in it"),
+        (" https://pi.example.com/piwebapi", "must not have blanks in it"),
     ],
 )
 def test_a_url_that_is_not_a_base_url_is_refused(url: str, reason: str) -> None:

@@ -269,6 +269,7 @@ def test_plain_http_within_this_machine_is_no_danger(host: str) -> None:
         ({"client_key": "client.key"}, "need `client_certificate`"),
         ({"proxy": "proxy:3128"}, "like http://proxy.example.com:3128"),
         ({"proxy": "http://me:hunter2@proxy:3128"}, "must not hold a login"),
+        ({"proxy": "http://proxy:99999"}, "a port is a number up to 65535"),
     ],
 )
 def test_settings_that_do_not_fit_together_are_refused(settings: dict[str, object], told: str) -> None:

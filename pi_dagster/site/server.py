@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from typing import Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
@@ -111,7 +111,7 @@ class ServerSettings(SettingsModel):
     @field_validator("url")
     @classmethod
     def _url_is_a_base_url(cls, url: str) -> str:
-        parts = urlsplit(url)
+        parts = _parts_of(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"{url!r} is not a URL; write it like https://pi.example.com/piwebapi")
         if parts.username or parts.password:
@@ -127,7 +127,7 @@ class ServerSettings(SettingsModel):
     def _proxy_is_a_url_without_a_login(cls, proxy: str | None) -> str | None:
         if proxy is None or proxy == NO_PROXY:
             return proxy
-        parts = urlsplit(proxy)
+        parts = _parts_of(proxy)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("a proxy is written like http://proxy.example.com:3128, or `none`")
         if parts.username or parts.password:
@@ -152,6 +152,21 @@ class ServerSettings(SettingsModel):
         if self.client_certificate is None and (self.client_key or self.client_key_password_env):
             raise ValueError("`client_key` and `client_key_password_env` need `client_certificate`")
         return self
+
+
+def _parts_of(url: str) -> SplitResult:
+    """The parts of a URL with a host and a port that can be; messages do not repeat it, as it may hold a login."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        raise ValueError(
+            "the URL has a host or a port that cannot be; a port is a number up to 65535, as in "
+            "https://pi.example.com:8443/piwebapi"
+        ) from None
+    if parts.hostname and any(letter.isspace() for letter in url):
+        raise ValueError("the URL must not have blanks in it")
+    return parts
 
 
 def is_loopback(host: str) -> bool:
