@@ -48,6 +48,8 @@ def test_rules_are_read(tmp_path: Path) -> None:
         ("kind: range", "kind: rage", "defs.yaml:9:7: setting `quality_rules[0]"),
         ("low: 0", "lwo: 0", "defs.yaml:12:7: there is no setting `quality_rules[0].lwo`; did you mean `low`?"),
         ("low: 0", "low: 200", "setting `quality_rules[0]`: `low` (200) must be less than `high` (120)"),
+        ("high: 120", "high: .nan", "setting `quality_rules[0].high`: write a number; .nan and .inf are none"),
+        ("high: 120", "high: .inf", "setting `quality_rules[0].high`: write a number; .nan and .inf are none"),
         ("name: silence", "name: steam_flow", "two quality rules are named 'steam_flow'; rename one"),
         ("name: silence", "name: Columns_as_designed", "is named 'Columns_as_designed', as a check that"),
         ("longest_minutes: 30", "longest_minutes: 0", "defs.yaml:14:34: setting `quality_rules[1].longest_minutes`"),

@@ -183,7 +183,7 @@ def test_an_element_path_that_does_not_begin_at_the_first_level_is_refused(path:
     assert "tag_groups.0.element_path" in refusal(tag_groups=[{"name": "a", "element_path": path}])
 
 
-@pytest.mark.parametrize("name", ["a|b", "a,b", "[a]", "a b", ""])
+@pytest.mark.parametrize("name", ["a|b", "a,b", "[a]", "a b", "", ".", "..", "a...b"])
 def test_a_group_name_that_cannot_be_a_partition_key_is_refused(name: str) -> None:
     assert "tag_groups.0.name" in refusal(tag_groups=[{"name": name, "tag_filter": "A*"}])
 

@@ -121,6 +121,12 @@ def test_a_tag_name_made_of_digits_stays_a_text(tmp_path: Path) -> None:
             "    max_requests_per_second: 0\n  lake:",
             "`server.max_requests_per_second`: must be more than 0",
         ),
+        (
+            "  lake:",
+            "  checks: {bad_percent: .nan}\n  lake:",
+            "`checks.bad_percent`: write a number; .nan and .inf are",
+        ),
+        ("  lake:", "  settle_hours: .inf\n  lake:", "setting `settle_hours`: write a number; .nan and .inf are none."),
         ("  lake:", "    read_mode: stream\n  lake:", "`server.read_mode`: known are 'streamset' or 'batch'."),
         (
             "  lake:",

@@ -52,6 +52,7 @@ _WORDS: Mapping[str, str | Callable[[Mapping[str, Any]], str]] = {
     "int_from_float": _WHOLE_NUMBER,
     "float_type": _NUMBER,
     "float_parsing": _NUMBER,
+    "finite_number": f"{_NUMBER}; .nan and .inf are none",
     "bool_type": _YES_OR_NO,
     "bool_parsing": _YES_OR_NO,
     "greater_than": lambda limits: f"must be more than {limits['gt']:g}",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from pi_dagster.settings_model import SettingsModel
 from pi_dagster.site.asset_framework import ELEMENT_PATH_PATTERN
@@ -49,6 +49,13 @@ class TagGroup(SettingsModel):
         le=MAX_SHARDS,
         description="Spread the group's tags by a stable hash over this many partitions.",
     )
+
+    @field_validator("name")
+    @classmethod
+    def _is_no_path_and_no_range(cls, name: str) -> str:
+        if not name.strip(".") or "..." in name:
+            raise ValueError("use letters or digits too, and no ..., which means a range of partitions in Dagster")
+        return name
 
     @model_validator(mode="after")
     def _has_one_way_to_match(self) -> TagGroup:
