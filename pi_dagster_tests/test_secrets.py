@@ -25,7 +25,7 @@ from pi_dagster.redaction import forms_of, is_secret_name, redacted, remember_se
 from pi_dagster.simulator import Fault, FaultKind, RunningSimulator, Simulator, SimulatorSettings
 from pi_dagster.simulator.archive import Archive
 from pi_dagster.simulator.generator import GeneratedBase
-from pi_dagster.site import LakeSettings, ServerSettings
+from pi_dagster.site import LakeSettings, ServerSettings, SparkSettings
 
 PLANTED = {
     "PI_TEST_PASSWORD": "Gehe1m<&>ni$!/käse+",
@@ -238,6 +238,29 @@ def test_options_that_hold_secrets_are_known_by_name(name: str, is_secret: bool)
 def test_a_secret_among_the_plain_storage_options_is_refused_without_being_told() -> None:
     with pytest.raises(ValidationError, match=r"aws_secret_access_key.*storage_options_env") as caught:
         LakeSettings(uri="s3://x/y", storage_options={"aws_secret_access_key": "hunter2hunter2"})
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "is_refused"),
+    [
+        ("spark.hadoop.fs.s3a.secret.key", "hunter2hunter2", True),
+        ("spark.hadoop.fs.azure.account.key.plant.dfs.core.windows.net", "hunter2hunter2", True),
+        ("spark.hadoop.fs.azure.account.oauth2.client.secret.plant.dfs.core.windows.net", "hunter2hunter2", True),
+        ("spark.hadoop.fs.azure.account.key.plant.dfs.core.windows.net", "{{secrets/pi/lake}}", False),
+        ("spark.hadoop.fs.s3a.aws.credentials.provider", "com.amazonaws.auth.InstanceProfile", False),
+        ("spark.hadoop.fs.s3a.endpoint", "https://minio.example.com", False),
+        ("spark.sql.catalog.main.token", "not-used", False),
+    ],
+)
+def test_a_secret_of_a_store_among_sparks_settings_is_refused_without_being_told(
+    name: str, value: str, is_refused: bool
+) -> None:
+    if not is_refused:
+        assert SparkSettings(settings={name: value}).settings == {name: value}
+        return
+    with pytest.raises(ValidationError, match=r"fs\..*spark-defaults\.conf") as caught:
+        SparkSettings(settings={name: value})
     assert "hunter2" not in str(caught.value)
 
 
