@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import date
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ import pytest
 from aiosmtpd.controller import Controller
 from typer.testing import CliRunner
 
+from pi_dagster.automation.frame_days import day_range_tags
+from pi_dagster.automation.partitions import partition_key, range_tags
 from pi_dagster.automation.schedules import LOAD_TAG
 from pi_dagster.cli import app
 from pi_dagster.components.site_file import SiteFileError, load_site
@@ -46,6 +49,10 @@ attributes:
     dagster_url: https://dagster.example.com/
     quiet_minutes: {quiet}
 """
+
+
+def load_of_day(day: int, what: str = "closed day") -> dict[str, str]:
+    return {LOAD_TAG: f"pi_timeseries: {what}", **range_tags(date(2026, 1, day), "all", "all")}
 
 
 @dataclass
@@ -141,12 +148,18 @@ class Watched:
         memory.last_sent.clear()
         self.cursor = memory.dump()
 
-    def run(self, *, works: bool, tags: dict[str, str] | None = None, job: str = "load_pi_timeseries") -> None:
+    def run(self, *, works: bool | None, tags: dict[str, str] | None = None, job: str = "load_pi_timeseries") -> None:
         run = self.instance.create_run_for_job(
             self.definitions.resolve_job_def(job), tags=tags, status=dg.DagsterRunStatus.STARTED
         )
+        if works is None:
+            return
         kind = dg.DagsterEventType.RUN_SUCCESS if works else dg.DagsterEventType.RUN_FAILURE
         self.instance.report_dagster_event(dg.DagsterEvent(kind.value, job_name=job), run.run_id)
+
+    def materialize(self, day: int) -> None:
+        key = partition_key(date(2026, 1, day), "all")
+        self.instance.report_runless_asset_event(dg.AssetMaterialization(CHECK.asset_key, partition=key))
 
     def check(self, *, passed: bool, severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR) -> None:
         self.instance.report_runless_asset_event(
@@ -223,6 +236,57 @@ def test_a_load_that_fails_every_five_minutes_is_told_once_and_once_more_when_it
     watched.run(works=False, tags=TODAY)
     watched.tick()
     assert "1 new problem" in webhook.messages[-1]["title"]
+
+
+def test_a_day_that_failed_is_over_once_it_is_loaded_by_whatever_run(watched: Watched, webhook: Webhook) -> None:
+    watched.run(works=False, tags=load_of_day(27))
+    watched.tick()
+    watched.run(works=True, tags=load_of_day(28))
+    watched.tick()
+    assert [message["title"] for message in webhook.messages] == ["pi_dagster plant1: 1 new problem"]
+    watched.materialize(27)
+    watched.tick()
+    assert webhook.messages[-1]["title"] == "pi_dagster plant1: 1 over"
+    assert "- A load failed (pi_timeseries: closed day), 2026-01-27|all, 20" in webhook.last()
+
+
+def test_a_day_that_is_tried_again_and_fails_is_the_same_problem(watched: Watched, webhook: Webhook) -> None:
+    watched.run(works=False, tags=load_of_day(27))
+    watched.tick()
+    watched.run(works=False, tags=load_of_day(27, "failed day"))
+    watched.tick()
+    assert len(webhook.messages) == 1
+
+
+def test_a_day_that_is_being_tried_again_is_not_over(watched: Watched, webhook: Webhook) -> None:
+    watched.run(works=False, tags=load_of_day(27))
+    watched.run(works=None, tags=load_of_day(27, "failed day"))
+    watched.tick()
+    assert "; over since " not in webhook.last()
+
+
+def test_days_without_tag_groups_are_over_once_they_are_loaded(watched: Watched, webhook: Webhook) -> None:
+    daily = dg.AssetKey("pi_timeseries_daily")
+    days = {LOAD_TAG: "pi_timeseries_daily: days", **day_range_tags(date(2026, 1, 26), date(2026, 1, 27))}
+    watched.run(works=False, tags=days, job="compute_pi_timeseries_daily")
+    watched.tick()
+    watched.instance.report_runless_asset_event(dg.AssetMaterialization(daily, partition="2026-01-26"))
+    watched.tick()
+    assert len(webhook.messages) == 1
+    watched.instance.report_runless_asset_event(dg.AssetMaterialization(daily, partition="2026-01-27"))
+    watched.tick()
+    assert webhook.messages[-1]["title"] == "pi_dagster plant1: 1 over"
+
+
+def test_each_day_that_failed_is_a_problem_of_its_own(watched: Watched, webhook: Webhook) -> None:
+    for day in (27, 28):
+        watched.run(works=False, tags=load_of_day(day))
+    watched.tick()
+    assert webhook.messages[-1]["title"] == "pi_dagster plant1: 2 new problems"
+    watched.materialize(28)
+    watched.tick()
+    assert webhook.messages[-1]["title"] == "pi_dagster plant1: 1 over"
+    assert "Told before and still open: 1." in webhook.last()
 
 
 def test_a_run_that_dagster_repeats_by_itself_is_not_told(watched: Watched, webhook: Webhook) -> None:

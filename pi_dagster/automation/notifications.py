@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping
-from datetime import datetime, timezone
+from datetime import date, datetime, timezone
 
 import dagster as dg
 
-from pi_dagster.automation.partitions import RANGE_END_TAG, RANGE_START_TAG
+from pi_dagster.automation.frame_days import days_between
+from pi_dagster.automation.partitions import RANGE_END_TAG, RANGE_START_TAG, TAIL_TAG, partition_key
 from pi_dagster.automation.reload import PARTITION_TAG
 from pi_dagster.automation.run_failures import reason_of_run
 from pi_dagster.automation.schedules import LOAD_TAG
@@ -70,6 +71,7 @@ def build_notification_sensor(
         now = time.time()
         memory = SensorMemory.load(context.cursor, now=now)
         _look_at_runs(context.instance, site, job_names, memory)
+        _look_at_days(context, site, memory, now)
         _look_at_backfills(context.instance, memory, now)
         _look_at_checks(context, site, settings, memory)
         told = _tell(context, site, settings, memory)
@@ -80,7 +82,7 @@ def build_notification_sensor(
 
 
 def _look_at_runs(instance: dg.DagsterInstance, site: Site, job_names: Collection[str], memory: SensorMemory) -> None:
-    """What runs that ended since the last look say: failures open problems, and success ends them."""
+    """What runs that ended since the last look say: failures open problems, and success ends most of them."""
     since = memory.looked_until - _OVERLAP_SECONDS
     ended = dg.RunsFilter(
         statuses=[dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.SUCCESS],
@@ -97,7 +99,7 @@ def _look_at_runs(instance: dg.DagsterInstance, site: Site, job_names: Collectio
             memory.problems.has(
                 _problem_of_run(instance, run, record.start_time or record.create_timestamp.timestamp())
             )
-        elif _BACKFILL_TAG not in run.tags:
+        elif not key.startswith(("backfill ", "days ")):
             memory.problems.is_over(key, record.end_time or record.update_timestamp.timestamp())
     if records:
         memory.looked_until = max(memory.looked_until, records[-1].update_timestamp.timestamp())
@@ -115,9 +117,13 @@ def _is_asset_of_site(key: dg.AssetKey, site: Site) -> bool:
 
 
 def _key_of_run(run: dg.DagsterRun) -> str:
-    """Runs with one key do the same work, so that one that works ends the problem of one that failed."""
+    """Runs with one key do the same work: what one of them could not do is one problem, however often it is tried."""
     if _BACKFILL_TAG in run.tags:
         return f"backfill {run.tags[_BACKFILL_TAG]}"
+    if LOAD_TAG in run.tags and RANGE_START_TAG in run.tags and TAIL_TAG not in run.tags:
+        asset = run.tags[LOAD_TAG].partition(": ")[0]
+        first, last = (run.tags[tag].partition("|")[0] for tag in (RANGE_START_TAG, RANGE_END_TAG))
+        return f"days {asset} {first} {last}"
     if LOAD_TAG in run.tags:
         return f"load {run.tags[LOAD_TAG]}"
     return f"run of {_work_of(run)} {_partitions_of(run)}"
@@ -127,7 +133,7 @@ def _problem_of_run(instance: dg.DagsterInstance, run: dg.DagsterRun, began: flo
     key = _key_of_run(run)
     if key.startswith("backfill "):
         what, remedy = f"The {key} has partitions that failed", _REMEDY_OF_BACKFILL
-    elif key.startswith("load "):
+    elif LOAD_TAG in run.tags:
         what, remedy = f"A load failed ({run.tags[LOAD_TAG]})", _REMEDY_OF_LOAD
     else:
         what, remedy = f"A run of {_work_of(run)} failed", _REMEDY_OF_RUN
@@ -145,6 +151,40 @@ def _partitions_of(run: dg.DagsterRun) -> str:
     if first is None or last is None:
         return run.tags.get(PARTITION_TAG, "")
     return first if first == last else f"{first} to {last}"
+
+
+def _look_at_days(context: dg.SensorEvaluationContext, site: Site, memory: SensorMemory, now: float) -> None:
+    """What failed of some days is over when none of it is failed any more, whichever runs have loaded it since."""
+    loads: dict[str, dict[str, Collection[date]]] = {}
+    for key in memory.problems.open_keys():
+        kind, _, load = key.partition(" ")
+        if kind == "days":
+            asset, first, last = load.rsplit(" ", 2)
+            loads.setdefault(asset, {})[key] = days_between(date.fromisoformat(first), date.fromisoformat(last))
+    for asset, days_of in loads.items():
+        every_day = {day for days in days_of.values() for day in days}
+        unfinished = _unfinished_days(context, site, dg.AssetKey.from_user_string(asset), every_day)
+        for key, days in days_of.items():
+            if unfinished.isdisjoint(days):
+                memory.problems.is_over(key, now)
+
+
+def _unfinished_days(
+    context: dg.SensorEvaluationContext, site: Site, asset: dg.AssetKey, days: Collection[date]
+) -> set[date]:
+    """Those of `days` of which a partition is failed or is being loaded; none where the site has the asset no more."""
+    assert context.repository_def is not None
+    graph = context.repository_def.asset_graph
+    definition = graph.get(asset).partitions_def if graph.has(asset) else None
+    if definition is None:
+        return set()
+    if isinstance(definition, dg.MultiPartitionsDefinition):
+        day_of = {str(partition_key(day, group)): day for day in days for group in site.partition_names()}
+    else:
+        day_of = {day.isoformat(): day for day in days}
+    status = context.instance.get_status_by_partition(asset, list(day_of), definition) or {}
+    is_unfinished = (dg.AssetPartitionStatus.FAILED, dg.AssetPartitionStatus.IN_PROGRESS)
+    return {day_of[key] for key, state in status.items() if state in is_unfinished}
 
 
 def _look_at_backfills(instance: dg.DagsterInstance, memory: SensorMemory, now: float) -> None:

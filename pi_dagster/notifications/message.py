@@ -42,7 +42,7 @@ def message_of(site: Site, due: Due) -> Message:
         lines += ["", f"And {len(due.new) - _MOST_TOLD} more: see Runs and the checks in Dagster's UI."]
     if due.over:
         lines += ["", "Over:"]
-        lines += [f"- {known.problem.what}, {_from_to(known)}" for known in due.over[:_MOST_TOLD]]
+        lines += [f"- {_in_one_line(known)}" for known in due.over[:_MOST_TOLD]]
         if len(due.over) > _MOST_TOLD:
             lines.append(f"- and {len(due.over) - _MOST_TOLD} more")
     if due.still_open:
@@ -70,6 +70,11 @@ def _told(known: KnownProblem, dagster_url: str | None) -> Iterator[str]:
     yield f"  What to do: {problem.remedy}"
     if dagster_url is not None:
         yield f"  See: {dagster_url}{problem.path}"
+
+
+def _in_one_line(known: KnownProblem) -> str:
+    where = [printable(known.problem.where)] if known.problem.where else []
+    return ", ".join([known.problem.what, *where, _from_to(known)])
 
 
 def _from_to(known: KnownProblem) -> str:
