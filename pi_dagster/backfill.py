@@ -16,7 +16,7 @@ from dagster._core.definitions.selector import PartitionRangeSelector, Partition
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from dagster._core.storage.tags import BACKFILL_ID_TAG
 
-from pi_dagster.automation.last_loads import last_load_ids, loads_by_id
+from pi_dagster.automation.last_loads import last_load_ids, last_try_ids, loads_by_id
 from pi_dagster.automation.partitions import COMPLETE, partition_key, split_partition_key
 from pi_dagster.automation.reload import PartitionBlock, partition_blocks
 from pi_dagster.automation.run_failures import failed_partitions, reason_of, step_failures
@@ -63,6 +63,11 @@ class BackfillResult:
     def not_tried(self) -> Sequence[str]:
         """The partitions that no run came to."""
         return [key for key in self.wanted if key not in self.loaded and key not in self.failed]
+
+    @property
+    def left(self) -> Sequence[Partition]:
+        """The partitions that are not loaded."""
+        return [partition for partition in self.partitions if str(partition_key(*partition)) not in self.loaded]
 
     @property
     def all_loaded(self) -> bool:
@@ -119,16 +124,30 @@ class Backfill:
         self._assets_of = {_LOAD_POINTS: [self._points], _LOAD_ASSETS: [self._hierarchy, self._attributes]}
 
     def not_loaded(self, partitions: Sequence[Partition]) -> Sequence[Partition]:
-        """Those of `partitions` that Dagster has no load of which reaches to the day's end, for every tag."""
+        """Those of `partitions` that the last run for them did not load to the day's end, for every tag.
+
+        Whoever had a day loaded again wanted what the older load lacks, so that one does not count.
+        """
         keys = [str(partition_key(*partition)) for partition in partitions]
         instance = self._record.instance
-        ids = last_load_ids(instance, self._timeseries, keys) if keys else {}
+        ids = last_load_ids(instance, self._timeseries, keys)
+        tried = last_try_ids(instance, self._timeseries, keys)
         whole: set[Partition] = set()
         for load in loads_by_id(instance, self._timeseries, list(ids.values())):
             told = load.asset_materialization.metadata.get(COMPLETE) if load.asset_materialization else None
-            if told is not None and told.value is True and load.partition_key is not None:
-                whole.add(split_partition_key(load.partition_key))
+            key = load.partition_key
+            if told is not None and told.value is True and key is not None and load.storage_id > tried.get(key, 0):
+                whole.add(split_partition_key(key))
         return [partition for partition in partitions if partition not in whole]
+
+    def untouched(self, result: BackfillResult) -> Sequence[Partition]:
+        """Those that `result` has not loaded although it wants them, and that are not among `not_loaded` either.
+
+        They were loaded before, and no run was asked for them since.
+        """
+        left = result.left
+        missing = set(self.not_loaded(left))
+        return [partition for partition in left if partition not in missing]
 
     def load_here(self, result: BackfillResult, on_progress: Callable[[], None]) -> None:
         """Load the partitions that `result` wants in this process, oldest first, and go on after one that fails.

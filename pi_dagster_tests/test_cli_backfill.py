@@ -86,6 +86,42 @@ def test_a_partition_that_fails_leaves_the_others_loaded_and_missing_brings_it_i
     assert (again.exit_code, again.stderr.splitlines()[-1][:16]) == (0, "Nothing to load:")
 
 
+def test_a_reload_that_failed_is_missing(plant: SmallPlant) -> None:
+    assert backfill("--from", DAYS[1]).exit_code == 0
+    plant.forbid_tag("PMP01.SPEED")
+    result = backfill("--from", DAYS[1])
+    assert "the same command with --missing loads what is left" in result.stderr
+    plant.running.faults.clear()
+    told = facts("--from", DAYS[1], "--missing")
+    assert (told["partitions"], told["loaded"]) == (2, 2)
+    assert backfill("--from", DAYS[1], "--missing").stderr.startswith("Nothing to load:")
+
+
+def test_a_partition_that_an_interrupted_reload_left_out_is_missing(
+    plant: SmallPlant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert backfill("--from", DAYS[1], "--group", "tanks").exit_code == 0
+    with monkeypatch.context() as while_loading:
+        press_at(while_loading, dg.DagsterEventType.ASSET_MATERIALIZATION)
+        # One run, as the site takes two partitions a run.
+        result = backfill("--from", DAYS[1], "--group", "tanks")
+    assert "They stay; the same command with --missing loads what is left." in result.stderr
+    told = facts("--from", DAYS[1], "--group", "tanks", "--missing")
+    assert (told["partitions"], told["loaded"]) == (1, 1)
+
+
+def test_where_missing_would_leave_out_what_no_run_was_asked_for_that_is_told(plant: SmallPlant) -> None:
+    assert backfill(*ALL_DAYS, "--group", "tanks").exit_code == 0
+    plant.running.faults.add(Fault(kind=FaultKind.STATUS, status=503, route="*recorded"))
+    result = backfill(*ALL_DAYS, "--group", "tanks")
+    # The first run is for one partition, and the second, for two, is not asked for.
+    assert (
+        f"the same command with --from {DAYS[0]} loads what is left; with --missing it would leave out 2 partitions "
+        "loaded before, for which no run was asked this time."
+    ) in result.stderr
+    assert facts(*ALL_DAYS, "--group", "tanks", "--missing")["partitions"] == 1
+
+
 def test_a_server_that_goes_away_ends_it_after_one_run(plant: SmallPlant) -> None:
     assert backfill("--group", "tanks").exit_code == 0
     plant.running.faults.add(Fault(kind=FaultKind.STATUS, status=503, route="*recorded"))

@@ -1,4 +1,4 @@
-"""The last materializations of partitions, by Dagster's index, so that its history is not read.
+"""The last materializations of partitions, and the last tries, by Dagster's index, so that its history is not read.
 
 Some at a time: Dagster refuses to read more than 10,000 records at once, and databases limit the length of a query.
 Without naming the partitions, the index of every tail run of all years would be looked through.
@@ -25,14 +25,18 @@ def last_load_ids(instance: dg.DagsterInstance, asset: dg.AssetKey, partitions: 
         asset: the asset's key.
         partitions: partition keys.
     """
-    found: dict[str, int] = {}
-    for some in _portions(partitions):
-        found.update(
-            instance.get_latest_storage_id_by_partition(
-                asset, dg.DagsterEventType.ASSET_MATERIALIZATION, partitions={str(key) for key in some}
-            )
-        )
-    return found
+    return _last_ids(instance, asset, dg.DagsterEventType.ASSET_MATERIALIZATION, partitions)
+
+
+def last_try_ids(instance: dg.DagsterInstance, asset: dg.AssetKey, partitions: Collection[str]) -> Mapping[str, int]:
+    """The storage id by which the last run was asked for each partition that one was; that of its load comes later.
+
+    Args:
+        instance: Dagster's record.
+        asset: the asset's key.
+        partitions: partition keys.
+    """
+    return _last_ids(instance, asset, dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED, partitions)
 
 
 def loads_by_id(
@@ -48,6 +52,15 @@ def loads_by_id(
     for some in _portions(storage_ids):
         wanted = dg.AssetRecordsFilter(asset, storage_ids=some)
         yield from instance.fetch_materializations(wanted, limit=len(some)).records
+
+
+def _last_ids(
+    instance: dg.DagsterInstance, asset: dg.AssetKey, kind: dg.DagsterEventType, partitions: Collection[str]
+) -> Mapping[str, int]:
+    found: dict[str, int] = {}
+    for some in _portions(partitions):
+        found.update(instance.get_latest_storage_id_by_partition(asset, kind, partitions={str(key) for key in some}))
+    return found
 
 
 def _portions(members: Collection[T]) -> Iterator[list[T]]:

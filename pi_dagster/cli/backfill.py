@@ -28,7 +28,7 @@ def backfill(
     groups: GroupsOption = None,
     missing: Annotated[
         bool,
-        typer.Option("--missing", help="Only partitions that are not loaded to their end, as those that failed."),
+        typer.Option("--missing", help="Only partitions that the last run for them did not load to their end."),
     ] = False,
     here: Annotated[bool, typer.Option("--here", help="Load in this process even where Dagster is running.")] = False,
     wait: Annotated[bool, typer.Option(help="Wait for a backfill that Dagster does.")] = True,
@@ -40,7 +40,7 @@ def backfill(
     launches a backfill as the UI would and waits for it; Ctrl-C ends only the waiting. Otherwise the work is done in
     this process and recorded where Dagster will find it; Ctrl-C keeps what is loaded. The list of tags is read first
     where it is older than the days. Ends with 0 when all partitions are loaded and with 1 when not; then, and after
-    Ctrl-C, the same command with --missing loads what is left.
+    Ctrl-C, it says which command loads what is left, which mostly is the same with --missing.
 
     \b
     Examples:
@@ -126,7 +126,7 @@ def _load(work: Backfill, result: BackfillResult, record: DagsterRecord, *, here
             work.load_here(result, lambda: progress.tell(_so_far(result)))
     except (KeyboardInterrupt, RunInterruptedError):
         progress.end()
-        complain(f"Interrupted. {_so_far(result)}. {_how_to_go_on(result, in_dagster=in_dagster)}")
+        complain(f"Interrupted. {_so_far(result)}. {_how_to_go_on(work, result, in_dagster=in_dagster)}")
         return INTERRUPTED
     except RunFailedError as error:
         result.reasons.append(str(error))
@@ -135,7 +135,7 @@ def _load(work: Backfill, result: BackfillResult, record: DagsterRecord, *, here
     progress.end()
     complain(f"{_so_far(result)}, in {time.monotonic() - began:.1f} s.")
     if not result.all_loaded:
-        complain(_trouble(result))
+        complain(_trouble(work, result))
         return OTHER_TROUBLE
     return 0
 
@@ -149,20 +149,30 @@ def _so_far(result: BackfillResult) -> str:
     return f"{len(result.loaded):,} of {_partitions(len(result.partitions))} loaded{failed}, {result.rows:,} rows"
 
 
-def _how_to_go_on(result: BackfillResult, *, in_dagster: bool) -> str:
+def _how_to_go_on(work: Backfill, result: BackfillResult, *, in_dagster: bool) -> str:
     if in_dagster:
         return (
             f"Dagster goes on with its backfill {result.backfill_id}: Runs, Backfills in its UI show it, and cancel it "
             "there."
         )
-    return "They stay." if result.all_loaded else "They stay; the same command with --missing loads the others."
+    return "They stay." if result.all_loaded else f"They stay; {_command_for_the_rest(work, result)}"
 
 
-def _trouble(result: BackfillResult) -> str:
+def _command_for_the_rest(work: Backfill, result: BackfillResult) -> str:
+    if untouched := len(work.untouched(result)):
+        first = min(day for day, _ in result.left)
+        return (
+            f"the same command with --from {first} loads what is left; with --missing it would leave out "
+            f"{_partitions(untouched)} loaded before, for which no run was asked this time."
+        )
+    return "the same command with --missing loads what is left."
+
+
+def _trouble(work: Backfill, result: BackfillResult) -> str:
     reasons = list(dict.fromkeys(result.reasons))
     told = " ".join(reasons[:_MOST_REASONS]) or "No run told why; see Runs in Dagster's UI."
     more = (
         f" And {len(reasons) - _MOST_REASONS:,} more reasons; --json has all." if len(reasons) > _MOST_REASONS else ""
     )
     not_tried = f" {_partitions(len(result.not_tried))} not tried." if result.not_tried else ""
-    return f"Error: {told}{more}{not_tried} When that is put right, the same command with --missing loads what is left."
+    return f"Error: {told}{more}{not_tried} When that is put right, {_command_for_the_rest(work, result)}"
