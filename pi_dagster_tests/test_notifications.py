@@ -17,7 +17,7 @@ from aiosmtpd.controller import Controller
 from typer.testing import CliRunner
 
 from pi_dagster.automation.frame_days import day_range_tags
-from pi_dagster.automation.partitions import partition_key, range_tags
+from pi_dagster.automation.partitions import RANGE_END_TAG, RANGE_START_TAG, partition_key, range_tags
 from pi_dagster.automation.schedules import LOAD_TAG
 from pi_dagster.cli import app
 from pi_dagster.components.site_file import SiteFileError, load_site
@@ -331,7 +331,19 @@ def test_a_backfill_is_one_problem_until_it_ends(watched: Watched, webhook: Webh
         watched.run(works=works, tags={"dagster/backfill": "abcdefgh"})
         watched.tick()
     assert "The backfill abcdefgh has partitions that failed" in str(webhook.messages[0]["message"])
-    assert "pi-dagster backfill --missing" in str(webhook.messages[0]["message"])
+
+
+def test_how_to_repeat_what_failed_of_a_backfill_is_told_with_its_days(watched: Watched, webhook: Webhook) -> None:
+    days = {RANGE_START_TAG: "2026-03-01|all", RANGE_END_TAG: "2026-03-30|all"}
+    watched.run(works=False, tags={"dagster/backfill": "abcdefgh", **days})
+    watched.tick()
+    assert "`pi-dagster backfill --from 2026-03-01 --to 2026-03-30 --missing`" in webhook.last()
+
+
+def test_no_command_is_told_for_a_backfill_of_what_it_does_not_load(watched: Watched, webhook: Webhook) -> None:
+    watched.run(works=False, tags={"dagster/backfill": "abcdefgh"}, job="load_pi_points")
+    watched.tick()
+    assert 'then "Backfill only failed and missing partitions" in the UI repeats what failed.' in webhook.last()
 
 
 def test_a_red_check_is_told_once_until_it_is_green(watched: Watched, webhook: Webhook) -> None:

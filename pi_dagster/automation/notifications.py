@@ -14,9 +14,10 @@ import dagster as dg
 
 from pi_dagster.automation.frame_days import days_between
 from pi_dagster.automation.partitions import RANGE_END_TAG, RANGE_START_TAG, TAIL_TAG, partition_key
-from pi_dagster.automation.reload import PARTITION_TAG
+from pi_dagster.automation.reload import PARTITION_TAG, partitions_of_run
 from pi_dagster.automation.run_failures import reason_of_run
 from pi_dagster.automation.schedules import LOAD_TAG
+from pi_dagster.lake.schemas import PI_TIMESERIES
 from pi_dagster.notifications.delivery import trouble_of_sending
 from pi_dagster.notifications.message import message_of
 from pi_dagster.notifications.problems import Problem, SensorMemory
@@ -40,8 +41,7 @@ _REMEDY_OF_LOAD = (
     "put right what the reason names; Dagster tries it again by itself, and what was loaded before stays as it is."
 )
 _REMEDY_OF_BACKFILL = (
-    'put right what the reason names; then `pi-dagster backfill --missing`, or in the UI "Backfill only failed and '
-    'missing partitions", repeats what failed.'
+    'put right what the reason names; then "Backfill only failed and missing partitions" in the UI repeats what failed'
 )
 _REMEDY_OF_RUN = "put right what the reason names, and repeat the run."
 
@@ -97,7 +97,7 @@ def _look_at_runs(instance: dg.DagsterInstance, site: Site, job_names: Collectio
         key = _key_of_run(run)
         if run.status is dg.DagsterRunStatus.FAILURE:
             memory.problems.has(
-                _problem_of_run(instance, run, record.start_time or record.create_timestamp.timestamp())
+                _problem_of_run(instance, run, site, record.start_time or record.create_timestamp.timestamp())
             )
         elif not key.startswith(("backfill ", "days ")):
             memory.problems.is_over(key, record.end_time or record.update_timestamp.timestamp())
@@ -129,16 +129,31 @@ def _key_of_run(run: dg.DagsterRun) -> str:
     return f"run of {_work_of(run)} {_partitions_of(run)}"
 
 
-def _problem_of_run(instance: dg.DagsterInstance, run: dg.DagsterRun, began: float) -> Problem:
+def _problem_of_run(instance: dg.DagsterInstance, run: dg.DagsterRun, site: Site, began: float) -> Problem:
     key = _key_of_run(run)
     if key.startswith("backfill "):
-        what, remedy = f"The {key} has partitions that failed", _REMEDY_OF_BACKFILL
+        what, remedy = f"The {key} has partitions that failed", _remedy_of_backfill(run, site)
     elif LOAD_TAG in run.tags:
         what, remedy = f"A load failed ({run.tags[LOAD_TAG]})", _REMEDY_OF_LOAD
     else:
         what, remedy = f"A run of {_work_of(run)} failed", _REMEDY_OF_RUN
     why = redacted(reason_of_run(instance, run.run_id))[:_LONGEST_REASON]
     return Problem(key, what, _partitions_of(run), began, why, remedy, path=f"/runs/{run.run_id}")
+
+
+def _remedy_of_backfill(run: dg.DagsterRun, site: Site) -> str:
+    """What repeats it; for pi_timeseries, which alone the command line loads, the command for the days of this run."""
+    timeseries = dg.AssetKey([*site.asset_key_prefix, PI_TIMESERIES.name])
+    job_name = "_".join([*site.asset_key_prefix, "load_pi_timeseries"])
+    is_of_timeseries = timeseries in (run.asset_selection or ()) or run.job_name == job_name
+    partitions = partitions_of_run(run, site.partition_names()) if is_of_timeseries else ()
+    if not partitions:
+        return f"{_REMEDY_OF_BACKFILL}."
+    days = [day for day, _ in partitions]
+    return (
+        f"{_REMEDY_OF_BACKFILL}, and so does, for the days of this run, `pi-dagster backfill --from {min(days)} "
+        f"--to {max(days)} --missing`."
+    )
 
 
 def _work_of(run: dg.DagsterRun) -> str:
