@@ -21,7 +21,7 @@ from pi_dagster.automation.partitions import COMPLETE, partition_key, split_part
 from pi_dagster.automation.reload import PartitionBlock, partition_blocks
 from pi_dagster.automation.run_failures import failed_partitions, reason_of, step_failures
 from pi_dagster.automation.schedules import STOPPED_TAG, list_began
-from pi_dagster.dagster_record import DagsterRecord
+from pi_dagster.dagster_record import SIGN_OF_LIFE_SECONDS, DagsterRecord
 from pi_dagster.factory import build_pi_definitions
 from pi_dagster.ingest.load_plans import Partition
 from pi_dagster.lake.schemas import PI_ASSET_ATTRIBUTES, PI_ASSET_HIERARCHY, PI_POINTS, PI_TIMESERIES
@@ -34,6 +34,10 @@ _ROWS = "dagster/partition_row_count"
 
 _SECONDS_BETWEEN_LOOKS = 2.0
 _UNFINISHED = (BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING, BulkActionStatus.FAILING)
+
+
+class DaemonStoppedError(Exception):
+    """Dagster's daemon, which was to do a backfill, runs no more; the message says what becomes of it."""
 
 
 @dataclass
@@ -208,6 +212,9 @@ class Backfill:
         Args:
             result: kept up to date.
             pause: waits so many seconds.
+
+        Raises:
+            DaemonStoppedError: nobody goes on with it.
         """
         backfill_id = str(result.backfill_id)
         looked_at: set[int] = set()
@@ -219,6 +226,12 @@ class Backfill:
             yield
             if has_ended:
                 break
+            if not self._record.has_running_daemon():
+                self._count_failures(result)
+                raise DaemonStoppedError(
+                    f"Dagster's daemon has stopped: no sign of life of it for {SIGN_OF_LIFE_SECONDS:g} s. Its "
+                    f"backfill {backfill_id} goes on when Dagster is started again; Runs, Backfills in its UI show it."
+                )
             # A look at a hundred thousand partitions takes longer than one at ten.
             pause(max(_SECONDS_BETWEEN_LOOKS, 10 * (time.monotonic() - began)))
         if backfill is None or backfill.status is BulkActionStatus.CANCELED:

@@ -24,7 +24,7 @@ _NO_CAPTURE = {
 }
 """Capturing the output of a run in this process would capture the command's own."""
 
-_SIGN_OF_LIFE_SECONDS = 90.0
+SIGN_OF_LIFE_SECONDS = 90.0
 """Dagster's daemon leaves one every 30 s."""
 
 _BACKFILL_DAEMON = "BACKFILL"
@@ -49,7 +49,7 @@ class DagsterRecord:
     def has_running_daemon(self) -> bool:
         """Whether Dagster's daemon, which executes backfills, has shown a sign of life a short while ago."""
         sign = self.instance.get_daemon_heartbeats().get(_BACKFILL_DAEMON)
-        return sign is not None and time.time() - sign.timestamp < _SIGN_OF_LIFE_SECONDS
+        return sign is not None and time.time() - sign.timestamp < SIGN_OF_LIFE_SECONDS
 
 
 @contextmanager

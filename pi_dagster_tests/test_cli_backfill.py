@@ -13,6 +13,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.execution.backfill import BulkActionStatus
 from dagster._core.instance.ref import InstanceRef
 from dagster._daemon.types import DaemonHeartbeat
 from typer.testing import CliRunner, Result
@@ -273,3 +274,27 @@ def test_ctrl_c_is_heard_wherever_the_waiting_is(
         result = backfill("--group", "tanks")
     assert result.exit_code == 130
     assert "Interrupted. 0 of 1 partition loaded, 0 rows. Dagster goes on with its backfill" in result.stderr
+
+
+def test_a_daemon_that_stops_is_not_waited_for(plant: SmallPlant, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    get_backfill = dg.DagsterInstance.get_backfill
+    looks = []
+
+    def look(instance: dg.DagsterInstance, backfill_id: str) -> object:
+        looks.append(backfill_id)
+        assert len(looks) == 1, "it has not noticed and looks again"
+        instance.add_daemon_heartbeat(_sign_of_life(0.0))
+        return get_backfill(instance, backfill_id)
+
+    with dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home))) as instance:
+        instance.add_daemon_heartbeat(_sign_of_life(datetime.now(timezone.utc).timestamp()))
+        with monkeypatch.context() as while_waiting:
+            while_waiting.setattr(dg.DagsterInstance, "get_backfill", look)
+            result = backfill("--group", "tanks", "--json")
+        (launched,) = instance.get_backfills()
+    assert result.exit_code == 1, result.output
+    (reason,) = json.loads(result.stdout)["reasons"]
+    assert f"Its backfill {launched.backfill_id} goes on when Dagster is started again" in reason
+    assert reason in result.stderr
+    assert "--missing" not in result.stderr
+    assert launched.status is BulkActionStatus.REQUESTED

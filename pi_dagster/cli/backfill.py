@@ -39,8 +39,8 @@ def backfill(
     Where Dagster is running (`dagster dev` in this folder, or with the same DAGSTER_HOME), it does the work: this
     launches a backfill as the UI would and waits for it; Ctrl-C ends only the waiting. Otherwise the work is done in
     this process and recorded where Dagster will find it; Ctrl-C keeps what is loaded. The list of tags is read first
-    where it is older than the days. Ends with 0 when all partitions are loaded and with 1 when not; then, and after
-    Ctrl-C, it says which command loads what is left, which mostly is the same with --missing.
+    where it is older than the days. Ends with 0 when all partitions are loaded and with 1 when not, or when Dagster has
+    stopped; says then, and after Ctrl-C, what loads the rest, which mostly is the same command with --missing.
 
     \b
     Examples:
@@ -96,6 +96,7 @@ def _try_server_and_lake(site: Site) -> None:
 
 def _load(work: Backfill, result: BackfillResult, record: DagsterRecord, *, here: bool, wait: bool) -> int:
     """Have the partitions loaded and tell of it; returns the exit code."""
+    from pi_dagster.backfill import DaemonStoppedError
     from pi_dagster.interrupts import held_interrupts
     from pi_dagster.runs_here import RunFailedError, RunInterruptedError
 
@@ -128,6 +129,11 @@ def _load(work: Backfill, result: BackfillResult, record: DagsterRecord, *, here
         progress.end()
         complain(f"Interrupted. {_so_far(result)}. {_how_to_go_on(work, result, in_dagster=in_dagster)}")
         return INTERRUPTED
+    except DaemonStoppedError as error:
+        result.reasons.append(str(error))
+        progress.end()
+        complain(f"{_so_far(result)}. Error: {error}")
+        return OTHER_TROUBLE
     except RunFailedError as error:
         result.reasons.append(str(error))
     finally:
@@ -152,8 +158,8 @@ def _so_far(result: BackfillResult) -> str:
 def _how_to_go_on(work: Backfill, result: BackfillResult, *, in_dagster: bool) -> str:
     if in_dagster:
         return (
-            f"Dagster goes on with its backfill {result.backfill_id}: Runs, Backfills in its UI show it, and cancel it "
-            "there."
+            f"Dagster goes on with its backfill {result.backfill_id}, or if it has stopped, once it is started again: "
+            "Runs, Backfills in its UI show it, and cancel it there."
         )
     return "They stay." if result.all_loaded else f"They stay; {_command_for_the_rest(work, result)}"
 
