@@ -17,7 +17,7 @@ from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from dagster._core.storage.tags import BACKFILL_ID_TAG
 
 from pi_dagster.automation.last_loads import last_load_ids, last_try_ids, loads_by_id
-from pi_dagster.automation.partitions import COMPLETE, partition_key, split_partition_key
+from pi_dagster.automation.partitions import COMPLETE, FAILED_TAGS, partition_key, split_partition_key
 from pi_dagster.automation.reload import PartitionBlock, partition_blocks
 from pi_dagster.automation.run_failures import failed_partitions, reason_of, step_failures
 from pi_dagster.automation.schedules import STOPPED_TAG, list_began
@@ -48,6 +48,7 @@ class BackfillResult:
         partitions: those that were asked for, the oldest first.
         backfill_id: of Dagster's backfill, where Dagster loads them.
         loaded: the rows of each that is loaded.
+        with_unread_tags: the keys of those that are loaded without tags that could not be read.
         failed: the keys of those that failed.
         reasons: why, as the failed runs told.
     """
@@ -55,6 +56,7 @@ class BackfillResult:
     partitions: Sequence[Partition]
     backfill_id: str | None = None
     loaded: dict[str, int] = field(default_factory=dict)
+    with_unread_tags: set[str] = field(default_factory=set)
     failed: set[str] = field(default_factory=set)
     reasons: list[str] = field(default_factory=list)
 
@@ -85,8 +87,11 @@ class BackfillResult:
 
     def add(self, materialization: dg.AssetMaterialization) -> None:
         """Count a materialization of pi_timeseries."""
-        rows = materialization.metadata.get(_ROWS)
-        self.loaded[str(materialization.partition)] = int(str(rows.value)) if rows is not None else 0
+        key = str(materialization.partition)
+        rows, unread = materialization.metadata.get(_ROWS), materialization.metadata.get(FAILED_TAGS)
+        self.loaded[key] = int(str(rows.value)) if rows is not None else 0
+        if unread is not None and unread.value:
+            self.with_unread_tags.add(key)
 
     def add_failure(self, failure: RunFailedError) -> None:
         """Count a run of this process that failed."""
@@ -100,6 +105,7 @@ class BackfillResult:
             "partitions": len(self.wanted),
             "loaded": len(self.loaded),
             "rows": self.rows,
+            "with_unread_tags": sorted(self.with_unread_tags),
             "failed": sorted(self.failed),
             "not_tried": self.not_tried,
             "reasons": self.reasons,

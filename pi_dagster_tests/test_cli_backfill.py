@@ -123,6 +123,16 @@ def test_where_missing_would_leave_out_what_no_run_was_asked_for_that_is_told(pl
     assert facts(*ALL_DAYS, "--group", "tanks", "--missing")["partitions"] == 1
 
 
+def test_a_partition_that_is_kept_without_a_tag_is_told(plant: SmallPlant) -> None:
+    plant.keep_on_tag_errors()
+    plant.forbid_tag("PMP02.SPEED")
+    result = backfill("--json")
+    told = json.loads(result.stdout)
+    assert (result.exit_code, told["loaded"], told["with_unread_tags"]) == (0, 3, [f"{DAYS[2]}|pumps"])
+    (note,) = [line for line in result.stderr.splitlines() if line.startswith("Note: ")]
+    assert note.startswith(f"Note: 1 partition is loaded without tags that could not be read ({DAYS[2]}|pumps); ")
+
+
 def test_a_server_that_goes_away_ends_it_after_one_run(plant: SmallPlant) -> None:
     assert backfill("--group", "tanks").exit_code == 0
     plant.running.faults.add(Fault(kind=FaultKind.STATUS, status=503, route="*recorded"))

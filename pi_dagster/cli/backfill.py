@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pi_dagster.site import Site
 
 _MOST_REASONS = 3
+_MOST_NAMED = 3
 
 
 def backfill(
@@ -140,6 +141,8 @@ def _load(work: Backfill, result: BackfillResult, record: DagsterRecord, *, here
         signal.signal(signal.SIGTERM, before)
     progress.end()
     complain(f"{_so_far(result)}, in {time.monotonic() - began:.1f} s.")
+    if result.with_unread_tags:
+        complain(_note_of_unread_tags(result))
     if not result.all_loaded:
         complain(_trouble(work, result))
         return OTHER_TROUBLE
@@ -153,6 +156,15 @@ def _partitions(number: int) -> str:
 def _so_far(result: BackfillResult) -> str:
     failed = f", {len(result.failed):,} failed" if result.failed else ""
     return f"{len(result.loaded):,} of {_partitions(len(result.partitions))} loaded{failed}, {result.rows:,} rows"
+
+
+def _note_of_unread_tags(result: BackfillResult) -> str:
+    keys = sorted(result.with_unread_tags)
+    return (
+        f"Note: {_partitions(len(keys))} {'is' if len(keys) == 1 else 'are'} loaded without tags that could not be "
+        f"read ({', '.join(keys[:_MOST_NAMED])}{', ...' if len(keys) > _MOST_NAMED else ''}); pi_tag_errors names them "
+        "and says why. When that is put right, the same command with --missing reads them."
+    )
 
 
 def _how_to_go_on(work: Backfill, result: BackfillResult, *, in_dagster: bool) -> str:
