@@ -152,6 +152,36 @@ def test_rows_of_a_deleted_tag_are_no_difference_but_are_told(plant: SmallPlant)
     assert "48 rows are of tags that the server does not have any more" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "unmatched"),
+    [
+        (["--tag", "PMP99.*"], "PMP99.*"),
+        (["--tag", "PMP01.*", "--tag", "PMP1.SPEED"], "PMP1.SPEED"),
+        (["--tag", "PMP*", "--group", "tanks"], "PMP*"),
+    ],
+    ids=["no tag at all", "beside one that does", "a tag of another group"],
+)
+def test_a_pattern_that_matches_no_tag_is_the_users_mistake(
+    plant: SmallPlant, arguments: list[str], unmatched: str
+) -> None:
+    result = audit(*arguments)
+    assert result.exit_code == 2, result.output
+    assert f"--tag {unmatched} matches no tag of these days and tag groups" in result.stderr
+    assert "Equal" not in result.stdout
+
+
+def test_a_deleted_tag_is_matched_where_it_has_rows(plant: SmallPlant) -> None:
+    plant.delete_tag("PMP02.SPEED")
+    site = load_site(plant.site_file)
+    with open_source(site.server) as source:
+        refresh_points(site, source, Lake(site.lake.uri), run_id="test")
+    result = audit("--tag", "PMP02.SPEED", "--group", "pumps")
+    assert result.exit_code == 0
+    assert "48 rows are of tags that the server does not have any more" in result.stderr
+    assert audit("--tag", "PMP02.SPEED", "--group", "tanks").exit_code == 2
+    assert audit("--tag", "PMP02.SPEED", first=DAYS[2], last=DAYS[2]).exit_code == 2
+
+
 def test_a_tag_that_cannot_be_read_is_not_taken_for_equal(plant: SmallPlant) -> None:
     plant.forbid_tag("PMP02.SPEED")
     result = audit()

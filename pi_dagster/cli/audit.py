@@ -18,7 +18,11 @@ def audit(
     groups: GroupsOption = None,
     tag_patterns: Annotated[
         list[str] | None,
-        typer.Option("--tag", metavar="PATTERN", help="Only tags of such names, with * and ?; may be repeated."),
+        typer.Option(
+            "--tag",
+            metavar="PATTERN",
+            help="Only tags of such names, with * and ?, each of at least one tag; may be repeated.",
+        ),
     ] = None,
     limit: Annotated[int, typer.Option(min=0, help="Differing events that are shown one by one.")] = 20,
     as_json: JsonOption = False,
@@ -43,7 +47,7 @@ def audit(
         from pi_dagster.chosen_partitions import ChoiceError, chosen_days, chosen_groups
         from pi_dagster.diagnosis import open_for_a_person
         from pi_dagster.ingest.audit import audit as compare
-        from pi_dagster.ingest.audit import left_partitions
+        from pi_dagster.ingest.audit import left_partitions, unmatched_patterns
         from pi_dagster.ingest.source import open_source
         from pi_dagster.lake import Lake
 
@@ -66,6 +70,14 @@ def audit(
         totals = AuditTotals(limit)
         with open_source(loaded.server) as source:
             partitions = [(day, name) for day in days for name in names]
+            unmatched = unmatched_patterns(loaded, lake, partitions, tag_patterns) if tag_patterns else ()
+            for pattern in unmatched:
+                complain(
+                    f"Error: --tag {pattern} matches no tag of these days and tag groups, nor any that is gone and has "
+                    "rows there. `pi-dagster tags` lists the tags and their groups."
+                )
+            if unmatched:
+                raise typer.Exit(USERS_MISTAKE)
             left = () if groups else left_partitions(loaded, lake, days)
             if left:
                 complain(

@@ -19,6 +19,7 @@ from pi_dagster.ingest.report import EventDifference, FailedTag
 from pi_dagster.ingest.rows import table_rows
 from pi_dagster.ingest.tag_errors import UnreadTags
 from pi_dagster.ingest.tags import PartitionTags, TagList
+from pi_dagster.ingest.wildcards import matcher
 from pi_dagster.ingest.window import Window
 from pi_dagster.lake import Lake, TimeseriesTable
 from pi_dagster.lake.difference import ChangedEvent, EventChanges, comparing
@@ -66,6 +67,39 @@ def left_partitions(site: Site, lake: Lake, days: Collection[date]) -> Sequence[
     return sorted(
         (day, group) for day, group in live_partitions(table.snapshot()) if day in days and group not in names
     )
+
+
+def unmatched_patterns(
+    site: Site, lake: Lake, partitions: Collection[Partition], patterns: Sequence[str]
+) -> Sequence[str]:
+    """Those of `patterns` that no tag of the partitions has a name for.
+
+    Such tags are those that the server has, and those that are gone and have left rows there.
+
+    Args:
+        site: the settings.
+        lake: where pi_points and pi_timeseries are.
+        partitions: those to look at, of groups that the site has.
+        patterns: with `*` and `?`.
+
+    Raises:
+        IngestError: the tags are not known.
+        LakeError: the tables cannot be read, or are not there.
+    """
+    tag_list = TagList(site, lake)
+    groups = {group for _, group in partitions}
+    of_server = [stream.name for group in groups for stream in tag_list.of(group).streams]
+    unmatched = [pattern for pattern in patterns if not any(map(matcher(pattern), of_server))]
+    if not unmatched:
+        return ()
+    is_there = (
+        pc.field("tag_webid").isin(pa.array([*tag_list.names_of_gone], pa.string()))
+        & pc.field("partition_date").isin([*{day for day, _ in partitions}])
+        & pc.field("tag_group").isin([*groups])
+    )
+    rows = TimeseriesTable.open(lake, create=False).to_arrow(["tag_webid"], where=is_there)
+    gone = [tag_list.names_of_gone[web_id] for web_id in rows["tag_webid"].unique().to_pylist()]
+    return [pattern for pattern in unmatched if not any(map(matcher(pattern), gone))]
 
 
 def audit(
@@ -118,10 +152,12 @@ def audit(
             for stream in tag_list.of(group).streams
             if is_wanted is None or is_wanted(stream.name)
         }
+        gone = tag_list.names_of_gone if is_of_site else {}
+        wanted_gone = [web_id for web_id, name in gone.items() if is_wanted is None or is_wanted(name)]
         rows = _RowsOfTable(
             table.sorted_rows(partition_date=day, tag_group=tag_group),
             listed=listed,
-            only=None if is_of_site and is_wanted is None else [*names],
+            only=None if is_of_site and is_wanted is None else [*names, *wanted_gone],
         )
         yield _compare(source, day, tag_group, tags, names, rows, reading, most_examples)
 

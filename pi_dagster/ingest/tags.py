@@ -90,6 +90,17 @@ class TagList:
         return OpenErrors.read(self._lake)
 
     @cached_property
+    def names_of_gone(self) -> Mapping[str, str]:
+        """The names of the tags of all partitions, and of none, that are gone, by WebID.
+
+        Raises:
+            PointsMissingError: pi_points has not been loaded yet.
+            LakeError: pi_points cannot be read.
+        """
+        rows = self._points.select(["tag_webid", "tag_name"]).to_pylist()
+        return {row["tag_webid"]: row["tag_name"] for row in rows if row["tag_webid"] in self._gone}
+
+    @cached_property
     def _asked_in_vain(self) -> Mapping[str, datetime]:
         return self.errors.gone()
 
