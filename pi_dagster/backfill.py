@@ -18,7 +18,7 @@ from dagster._core.storage.tags import BACKFILL_ID_TAG
 
 from pi_dagster.automation.last_loads import last_load_ids, last_try_ids, loads_by_id
 from pi_dagster.automation.partitions import COMPLETE, FAILED_TAGS, partition_key, split_partition_key
-from pi_dagster.automation.reload import PartitionBlock, partition_blocks
+from pi_dagster.automation.reload import PartitionBlock, partition_blocks, partitions_of_run
 from pi_dagster.automation.run_failures import failed_partitions, reason_of, step_failures
 from pi_dagster.automation.schedules import STOPPED_TAG, list_began
 from pi_dagster.dagster_record import SIGN_OF_LIFE_SECONDS, DagsterRecord
@@ -233,6 +233,7 @@ class Backfill:
             if has_ended:
                 break
             if not self._record.has_running_daemon():
+                self._count_hidden_loads(result)
                 self._count_failures(result)
                 raise DaemonStoppedError(
                     f"Dagster's daemon has stopped: no sign of life of it for {SIGN_OF_LIFE_SECONDS:g} s. Its "
@@ -244,6 +245,7 @@ class Backfill:
             result.reasons.append("The backfill was canceled in Dagster.")
         elif backfill.error is not None:
             result.reasons.append(backfill.error.message.strip())
+        self._count_hidden_loads(result)
         self._count_failures(result)
 
     def _load_block(
@@ -294,6 +296,20 @@ class Backfill:
         for load in loads_by_id(instance, self._timeseries, ids):
             if load.run_id in run_ids and load.asset_materialization is not None:
                 result.add(load.asset_materialization)
+
+    def _count_hidden_loads(self, result: BackfillResult) -> None:
+        """Count loads that were never the last ones of their partitions at a look, as a tail of today followed them."""
+        instance, left = self._record.instance, frozenset(result.left)
+        if not left:
+            return
+        groups = self._site.partition_names()
+        for run in instance.get_runs(dg.RunsFilter(tags=_runs_of(result))):
+            if left.isdisjoint(partitions_of_run(run, groups)):
+                continue
+            for entry in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION):
+                load = entry.asset_materialization
+                if load is not None and load.asset_key == self._timeseries:
+                    result.add(load)
 
     def _count_failures(self, result: BackfillResult) -> None:
         instance = self._record.instance

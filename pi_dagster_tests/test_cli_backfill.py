@@ -15,10 +15,15 @@ import dagster as dg
 import pytest
 from dagster._core.execution.backfill import BulkActionStatus
 from dagster._core.instance.ref import InstanceRef
+from dagster._core.storage.tags import BACKFILL_ID_TAG
 from dagster._daemon.types import DaemonHeartbeat
 from typer.testing import CliRunner, Result
 
+from pi_dagster.automation.partitions import TAIL_TAG, range_tags
+from pi_dagster.backfill import Backfill, BackfillResult
 from pi_dagster.cli import app
+from pi_dagster.components.site_file import load_site
+from pi_dagster.dagster_record import open_record
 from pi_dagster.simulator import Fault, FaultKind
 from pi_dagster.webid import point_webid
 from pi_dagster_tests.ctrl_c import press_at, press_where_the_exception_is_lost
@@ -308,3 +313,23 @@ def test_a_daemon_that_stops_is_not_waited_for(plant: SmallPlant, home: Path, mo
     assert reason in result.stderr
     assert "--missing" not in result.stderr
     assert launched.status is BulkActionStatus.REQUESTED
+
+
+def test_a_load_that_a_tail_followed_before_the_next_look_is_counted(plant: SmallPlant, home: Path) -> None:
+    assert backfill("--group", "tanks").exit_code == 0
+    today = range_tags(TODAY.date(), "tanks", "tanks")
+    with open_record() as record:
+        record.instance.add_daemon_heartbeat(_sign_of_life(datetime.now(timezone.utc).timestamp()))
+        work, result = Backfill(load_site(plant.site_file), record), BackfillResult([(TODAY.date(), "tanks")])
+        work.launch(result)
+        job = plant.definitions().resolve_job_def("load_pi_timeseries")
+
+        def both_run(seconds: float) -> None:
+            for tags in ({BACKFILL_ID_TAG: str(result.backfill_id)}, {TAIL_TAG: "true"}):
+                assert job.execute_in_process(instance=record.instance, tags={**today, **tags}).success
+            launched = record.instance.get_backfill(str(result.backfill_id))
+            assert launched is not None
+            record.instance.update_backfill(launched.with_status(BulkActionStatus.COMPLETED_SUCCESS))
+
+        list(work.follow(result, both_run))
+    assert result.all_loaded
