@@ -11,11 +11,13 @@ from typing import Annotated
 import typer
 
 from pi_dagster.cli.options import SiteOption, chosen_site
-from pi_dagster.cli.telling import OTHER_TROUBLE, USERS_MISTAKE, complain, errors_told_plainly
+from pi_dagster.cli.telling import USERS_MISTAKE, complain, errors_told_plainly
 
 _FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S"]
 _HEIGHT = 22
 _WIDEST, _NARROWEST = 160, 40
+_LONGEST_GAP = 1e9
+"""Minutes, more than there are in any archive; Python's durations have an end."""
 
 
 def plot(
@@ -37,7 +39,6 @@ def plot(
         float | None,
         typer.Option(
             "--gap",
-            min=0,
             metavar="MINUTES",
             help="Draw no line over longer pauses. Default: five times what 99 of 100 pauses keep below.",
         ),
@@ -67,13 +68,14 @@ def plot(
             output is None or output.suffix in (".html", ".png"),
             f"--output {output} names neither a .html nor a .png file",
         )
+        _refuse_unless(pause is None or pause > 0, f"--gap {pause} would leave no line; name more than 0 minutes")
         loaded = chosen_site(site)
         from pi_dagster.lake import Lake
         from pi_dagster.pictures.tag_plot import PlotsMissingError, as_page, as_text, write_png
         from pi_dagster.pictures.tag_series import read_series
 
         lake = Lake(loaded.lake.uri, loaded.lake.resolve_storage_options())
-        longest = None if pause is None else timedelta(minutes=pause)
+        longest = None if pause is None else timedelta(minutes=min(pause, _LONGEST_GAP))
         series = read_series(lake, tag, start, end, longest_pause=longest)
         if output is None:
             width = max(_NARROWEST, min(_WIDEST, shutil.get_terminal_size().columns))
@@ -88,8 +90,8 @@ def plot(
             complain(f"Error: {error}.")
             raise typer.Exit(USERS_MISTAKE) from None
         except OSError as error:
-            complain(f"Error: {output} cannot be written: {error.strerror or error}.")
-            raise typer.Exit(OTHER_TROUBLE) from None
+            complain(f"Error: {output} cannot be written: {error.strerror or error}. Choose another one.")
+            raise typer.Exit(USERS_MISTAKE) from None
         complain(f"Wrote {output}.")
 
 

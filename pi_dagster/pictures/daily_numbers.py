@@ -140,13 +140,22 @@ def silent_tags(site: Site, numbers: pa.Table, listed: pa.Table) -> pa.Table:
 
 
 def read_points(lake: Lake) -> pa.Table:
-    """The tags: WebID, name, tag group, whether they have `step`, and whether the server lists them.
+    """The tags: WebID, name, tag group, whether they have `step`, whether the server lists them, and when it did last.
 
     Raises:
         PointsMissingError: pi_points has not been loaded.
         LakeAccessError: the storage failed.
     """
-    columns = ["tag_webid", "tag_name", "tag_group", "step", "is_active", "point_type", "engineering_units"]
+    columns = [
+        "tag_webid",
+        "tag_name",
+        "tag_group",
+        "step",
+        "is_active",
+        "last_seen",
+        "point_type",
+        "engineering_units",
+    ]
     try:
         return PointsTable.open(lake, create=False).to_arrow(columns)
     except TableMissingError:

@@ -94,6 +94,8 @@ def read_series(
 ) -> TagSeries:
     """Read a tag from pi_timeseries.
 
+    Where a server was rebuilt, tags of one name have several ids: each is read until the first event of the next one.
+
     Args:
         lake: where the tables are.
         name: the tag's name; case does not count.
@@ -107,15 +109,20 @@ def read_series(
         PointsMissingError: pi_points has not been loaded.
         LakeError: the storage failed.
     """
-    point = _find(read_points(lake), name)
-    rows = _rows(lake, point["tag_webid"], start, end)
-    if not rows.num_rows:
+    points = _find(read_points(lake), name)
+    point, parts, until = points[0], list[pa.Table](), end
+    for one in points:
+        rows = _rows(lake, one["tag_webid"], start, until)
+        if rows.num_rows:
+            parts.append(rows)
+            until = rows["timestamp"][0].as_py()
+    if not parts:
         raise NoEventsError(
             f"pi_timeseries has no events of {point['tag_name']} from {start:%Y-%m-%d %H:%M} to "
             f"{end:%Y-%m-%d %H:%M} UTC. Choose another time with --from and --to, or load those days first."
         )
     return series_of(
-        rows,
+        pa.concat_tables(reversed(parts)),
         name=point["tag_name"],
         step=bool(point["step"]),
         units=point["engineering_units"] or "",
@@ -137,7 +144,8 @@ def series_of(
 ) -> TagSeries:
     """What is to be drawn of the rows of one tag, in time order, at least one."""
     times = rows["timestamp"].to_pylist()
-    pause = longest_pause or _usual_pause(rows["timestamp"].combine_chunks())
+    usual = _usual_pause(rows["timestamp"].combine_chunks())
+    pause = usual if longest_pause is None else longest_pause
     is_good = pc.fill_null(rows["quality_good"], False).to_pylist()
     is_state = pc.fill_null(rows["is_system_state"], False).to_pylist()
     values: list[float | None] = rows["value"].to_pylist()
@@ -174,13 +182,15 @@ def series_of(
     )
 
 
-def _find(points: pa.Table, name: str) -> dict[str, Any]:
+def _find(points: pa.Table, name: str) -> list[dict[str, Any]]:
+    """The tags of that name, the one that the server listed last first."""
     names = points["tag_name"].to_pylist()
-    by_name = {known.casefold(): position for position, known in enumerate(names)}
-    if (position := by_name.get(name.casefold())) is not None:
-        found: dict[str, Any] = points.slice(position, 1).to_pylist()[0]
+    positions = [position for position, known in enumerate(names) if known.casefold() == name.casefold()]
+    if positions:
+        found: list[dict[str, Any]] = points.take(positions).sort_by([("last_seen", "descending")]).to_pylist()
         return found
-    near = [names[by_name[match]] for match in get_close_matches(name.casefold(), by_name, n=5, cutoff=0.6)]
+    by_name = {known.casefold(): known for known in names}
+    near = [by_name[match] for match in get_close_matches(name.casefold(), by_name, n=5, cutoff=0.6)]
     holding = [known for known in names if name.casefold() in known.casefold()][:5]
     similar = list(dict.fromkeys([*holding, *near]))[:5]
     remedy = f"Did you mean {', '.join(similar)}?" if similar else "`pi-dagster tags` lists them."
