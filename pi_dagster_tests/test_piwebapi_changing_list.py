@@ -102,6 +102,31 @@ def test_a_server_that_gives_less_than_it_is_asked_for_is_read_to_the_end(pool: 
     assert read_changing_list(page, lambda row: row, page_size=50, pool=pool, what="The list") == items
 
 
+@given(st.integers(5, 60), st.integers(4, 20), st.integers(0, 59))
+def test_a_page_that_is_shorter_than_the_others_is_not_taken_for_the_last(
+    length: int, page_size: int, hidden: int
+) -> None:
+    """As from a server that counts what this login may not see, and then leaves it out."""
+
+    def page(start: int, count: int) -> list[int]:
+        return [item for item in range(length)[start : start + count] if item != hidden]
+
+    found = read_changing_list(page, lambda row: row, page_size=page_size, pool=AtOnce(), what="The list")
+    assert set(found) == set(range(length)) - {hidden}
+
+
+def test_an_object_removed_between_two_short_pages_hides_no_other() -> None:
+    served = ServedList(range(30), lambda items, page: items.remove(0) if page == 1 else None)
+    found = read_changing_list(
+        lambda start, count: served.page(start, min(count, 10)),
+        lambda row: row,
+        page_size=50,
+        pool=AtOnce(),
+        what="The list",
+    )
+    assert found == list(range(1, 30))
+
+
 def test_a_server_that_ignores_the_start_index_is_noticed(pool: Executor) -> None:
     with pytest.raises((BrokenAnswerError, ListKeepsChangingError)):
         read_changing_list(lambda start, count: [1, 2, 3], lambda row: row, page_size=5, pool=pool, what="The list")

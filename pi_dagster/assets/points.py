@@ -57,8 +57,8 @@ def build_pi_points(
             context.log.warning(f"{len(report.gone_tags):,} tags are no longer listed by the server; their rows stay")
         if report.moved_tags:
             context.log.warning(
-                f"{len(report.moved_tags):,} tags are in another tag group than before. Their rows of older days stay "
-                "in the old one until these days are loaded again for the new one"
+                f"{len(report.moved_tags):,} tags are in another tag group than before. What the old one has of older "
+                "days stays there until these days are loaded again for the new one"
             )
         if report.missing_tags:
             context.log.warning(f"Tags of the site that the server does not list: {', '.join(report.missing_tags)}")

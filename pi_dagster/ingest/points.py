@@ -151,12 +151,14 @@ def _rows(
         known = previous.get(point.web_id, {})
         first_seen = known.get("first_seen") or now
         tag_group = assigner.partition_of(point.name, point.web_id)
-        has_moved = bool(known) and known["tag_group"] != tag_group
+        known_since = known.get("tag_group_since") or first_seen
+        was_in_another = bool(known) and (known["tag_group"] is not None or known_since > first_seen)
+        has_moved = was_in_another and known["tag_group"] != tag_group
         rows[point.web_id] = point_row(
             point,
             data_server=data_server,
             tag_group=tag_group,
-            tag_group_since=now if has_moved else known.get("tag_group_since") or first_seen,
+            tag_group_since=now if has_moved else known_since,
             first_seen=first_seen,
             last_seen=now,
         )

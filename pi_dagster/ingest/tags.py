@@ -38,10 +38,10 @@ class PartitionTags:
     units: Mapping[str, str | None]
     gone: frozenset[str]
     """WebIDs of those that the server no longer lists, or did not know when they were asked for since it did."""
-    listed: frozenset[str] = frozenset()
-    """WebIDs of all tags that the server has, whatever their partition: one set for all partitions."""
+    listed: Mapping[str, str | None] = field(default_factory=dict)
+    """The partition of each tag that the server has, by WebID; the same mapping for all partitions."""
     moved_at: Mapping[str, datetime] = field(default_factory=dict)
-    """When tags of this partition came from another one, or from none, by WebID."""
+    """When tags came from another partition into the one that they are in, or into none, by WebID; likewise."""
     asked_again: frozenset[str] = frozenset()
     """WebIDs of those that it did not know once, and lists again."""
 
@@ -117,9 +117,15 @@ class TagList:
         )
 
     @cached_property
-    def listed(self) -> frozenset[str]:
-        """WebIDs of the tags that the server has."""
-        return frozenset(self._points["tag_webid"].to_pylist()) - self._gone
+    def listed(self) -> Mapping[str, str | None]:
+        """The partition of each tag that the server has, by WebID."""
+        web_ids, groups = (self._points[name].to_pylist() for name in ("tag_webid", "tag_group"))
+        return {web_id: group for web_id, group in zip(web_ids, groups, strict=True) if web_id not in self._gone}
+
+    @cached_property
+    def _moved_at(self) -> Mapping[str, datetime]:
+        moved = self._points.filter(pc.greater(self._points["tag_group_since"], self._points["first_seen"]))
+        return dict(zip(moved["tag_webid"].to_pylist(), moved["tag_group_since"].to_pylist(), strict=True))
 
     @cached_property
     def _points(self) -> pa.Table:
@@ -147,10 +153,6 @@ class TagList:
             units={row["tag_webid"]: row["engineering_units"] or None for row in rows},
             gone=gone,
             listed=self.listed,
-            moved_at={
-                row["tag_webid"]: row["tag_group_since"]
-                for row in rows
-                if row["tag_group_since"] is not None and row["tag_group_since"] > row["first_seen"]
-            },
+            moved_at=self._moved_at,
             asked_again=frozenset(stream.web_id for stream in streams if stream.web_id in self._asked_in_vain),
         )

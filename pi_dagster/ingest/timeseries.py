@@ -255,18 +255,20 @@ class PartitionLoad:
         self._keep_tags.update(failures)
         self._take_over()
         whole_day = Window.of_day(plan.day)
-        if plan.window.start == whole_day.start and plan.window.end < whole_day.end:
+        if plan.window.start > whole_day.start:
+            self._keep_tags |= self._moved_since() - self._rows.names.keys()
+        elif plan.window.end < whole_day.end:
             # Those of a whole day come to light when its old rows are compared.
             self._keep_strays(event_counts(TimeseriesTable(self._lake), [self.partition])[self.partition])
 
     def _take_over(self) -> None:
         """Tags that came from other partitions since the day have no rows left there, or they would be there twice.
 
-        A day that is not over is read again by the other partition, too, as that has lost a tag.
+        A partition that gets a tag is read again from the day's start, so later windows have nothing to take over.
         """
-        plan, whole_day = self._plan, Window.of_day(self._plan.day)
-        came = {web_id for web_id, at in plan.tags.moved_at.items() if at > whole_day.start} - self._keep_tags
-        if came and plan.window == whole_day:
+        plan = self._plan
+        came = self._moved_since() & self._rows.names.keys() - self._keep_tags
+        if came and plan.window.start == Window.of_day(plan.day).start:
             held = counts_elsewhere(TimeseriesTable(self._lake), plan.day, plan.tag_group, came)
             for web_id, tag_groups in held.items():
                 for tag_group in tag_groups:
@@ -276,18 +278,26 @@ class PartitionLoad:
         """Rows of tags that are not this partition's stay where no other partition has them.
 
         Those that the server does not list any more cannot be read a second time. Those of a tag that belongs to
-        another partition now are all there is of it until the day is loaded there; a day that is not over is read
-        there by the same run.
+        another partition now, or to none, are all there is of it until the day is loaded there.
         """
-        plan = self._plan
+        plan, listed = self._plan, self._plan.tags.listed
         strays = set(held) - self._rows.names.keys() - self._keep_tags
-        keep = strays - plan.tags.listed
-        moved = strays - keep
-        if moved and plan.window == Window.of_day(plan.day):
-            keep |= moved - counts_elsewhere(TimeseriesTable(self._lake), plan.day, plan.tag_group, moved).keys()
+        keep = strays - listed.keys()
+        if moved := strays - keep:
+            elsewhere = counts_elsewhere(TimeseriesTable(self._lake), plan.day, plan.tag_group, moved)
+            for web_id in moved:
+                others = elsewhere.get(web_id, {})
+                # Of two partitions that it does not belong to, and that are loaded at once, just one lets it go.
+                if listed[web_id] not in others and min(others, default=plan.tag_group) >= plan.tag_group:
+                    keep.add(web_id)
         self._keep_tags |= keep
         if self._changes is not None:
             self._changes.leave_out(keep)
+
+    def _moved_since(self) -> set[str]:
+        """Tags that came into their partition, or into none, since the day began."""
+        began = Window.of_day(self._plan.day).start
+        return {web_id for web_id, at in self._plan.tags.moved_at.items() if at > began}
 
 
 def _windows(planner: Planner, waiting: deque[Partition], planned: deque[Plan]) -> Iterator[ReadWindow]:

@@ -37,8 +37,8 @@ class NewRows:
     """WebIDs of tags that could not be read whole: their old rows stay, and rows of theirs among `batches` are dropped.
     Looked at once `batches` has ended, so its producer may add to it."""
     take_from: Mapping[str, Collection[str]] = field(default_factory=dict)
-    """WebIDs of tags by another partition of the day, whose rows in the window leave that one with this commit. Looked
-    at once `batches` has ended."""
+    """WebIDs of tags by another partition of the day, whose rows in the window leave that one with this commit, also
+    where that one wants to keep them. Looked at once `batches` has ended."""
     again_from: datetime | None = None
     """Where the next window is expected to begin. Rows from there on go to files of their own, so that they can be
     replaced without copying the others."""
@@ -125,6 +125,10 @@ class Replacement:
         self._keep_tags = sorted(new.keep_tags)
         if not written_tags.isdisjoint(self._keep_tags):
             self._new_files = [kept for file in self._new_files for kept in self._without_kept_tags(file)]
+
+    def let_go(self, tags: Collection[str]) -> None:
+        """Do not keep the old rows of some tags after all; to be called before the first plan."""
+        self._keep_tags = [tag for tag in self._keep_tags if tag not in tags]
 
     def plan(self, live: Sequence[LiveFile]) -> FileChange:
         """The change for a partition of these files; copies rows only when the files differ from the last plan's."""
@@ -225,9 +229,9 @@ class Replacement:
         return pc.is_in(batch.column("tag_webid"), value_set=pa.array(self._keep_tags, pa.string()))
 
     def _may_hold_rows_to_keep(self, parquet: pq.ParquetFile, group: int) -> bool:
-        bounds = _bounds(parquet, group, "tag_webid")
         if self._only_tags is not None:
             return True
+        bounds = _bounds(parquet, group, "tag_webid")
         if bounds is None:
             return bool(self._keep_tags)
         first, last = bounds

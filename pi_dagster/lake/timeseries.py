@@ -7,6 +7,7 @@ A re-run of the same window replaces the rows again, so nothing needs to be clea
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime, timedelta
@@ -101,11 +102,11 @@ class TimeseriesTable(LakeTable):
 
         Raises:
             As `replace_window`, and whatever producing the rows raises.
-            ValueError: two windows of one partition, or a partition that has one and is taken from.
+            ValueError: two windows of one partition, or rows of another window are taken from a partition that has one.
         """
         with Staging(self.lake, self.definition.name) as staging:
             replacements: dict[PartitionWindow, Replacement] = {}
-            takings: dict[PartitionWindow, Replacement] = {}
+            taken: dict[PartitionWindow, set[str]] = defaultdict(set)
             positions: dict[str, int] = {}
             for new in windows:
                 if any(new.window.partition == window.partition for window in replacements):
@@ -121,12 +122,10 @@ class TimeseriesTable(LakeTable):
                 else:
                     replacements[new.window] = replacement
                     for tag_group, tags in new.take_from.items():
-                        other = replace(new.window, tag_group=tag_group)
-                        takings[other] = Replacement(staging, other, only_tags=tags)
+                        taken[replace(new.window, tag_group=tag_group)].update(tags)
             if not replacements:
                 return {}
-            if not {window.partition for window in replacements}.isdisjoint(window.partition for window in takings):
-                raise ValueError("rows cannot be taken from a partition that is replaced in the same commit")
+            takings = _takings(staging, taken, replacements)
             version = commit_change(
                 staging,
                 snapshot=self.snapshot,
@@ -187,6 +186,25 @@ def _with_user_metadata(commit: Mapping[str, Any]) -> Mapping[str, Any]:
     except ValueError:
         return commit
     return {**commit, **told} if isinstance(told, dict) else commit
+
+
+def _takings(
+    staging: Staging,
+    taken: Mapping[PartitionWindow, Collection[str]],
+    replacements: Mapping[PartitionWindow, Replacement],
+) -> Mapping[PartitionWindow, Replacement]:
+    """What takes rows out of partitions that have no window in this commit; the others are told to let them go."""
+    windows = {window.partition: window for window in replacements}
+    takings: dict[PartitionWindow, Replacement] = {}
+    for window, tags in taken.items():
+        own = windows.get(window.partition)
+        if own is None:
+            takings[window] = Replacement(staging, window, only_tags=tags)
+        elif (own.start, own.end) == (window.start, window.end):
+            replacements[own].let_go(tags)
+        else:
+            raise ValueError(f"rows of {window} cannot be taken from {own.tag_group}, which gets another window")
+    return takings
 
 
 def _plan(

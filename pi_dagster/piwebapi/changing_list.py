@@ -23,6 +23,9 @@ _MOST_PASSES = 6
 PAGES_AHEAD = 4
 """Pages under way at once. Searching is dear to an AF server, which allows fewer searches than reads a second."""
 
+_PAGES_THAT_MOVED_UP = 3
+"""In a row, at the end of a list; an object that is in a list several times may fill one."""
+
 _MOST_PAGES_WITHOUT_NEWS = 100
 """Pages in a row of objects that are known already; a server that ignores `startIndex` sends such for ever."""
 
@@ -72,7 +75,13 @@ class _Pages(Generic[Row]):
         self._identity = identity
         self._what = what
         self._last: Hashable = None
+        self._last_of_first: Hashable = None
         self._without_news = 0
+
+    @property
+    def has_moved_up(self) -> bool:
+        """True when the last pages held only what was known, as objects come in before them all the time."""
+        return self._without_news > _PAGES_THAT_MOVED_UP and self._last != self._last_of_first
 
     def add(self, page: Sequence[Row], *, overlaps: bool) -> None:
         """Take the next page; one that overlaps begins with the last object of the page before."""
@@ -85,27 +94,27 @@ class _Pages(Generic[Row]):
             raise BrokenAnswerError(f"{self._what} has no end: the server sends the same objects for every startIndex.")
         if page:
             self._last = self._identity(page[-1])
+            self._last_of_first = self._last if self._last_of_first is None else self._last_of_first
 
 
 def _read_once(fetch_page: FetchPage[Row], pages: _Pages[Row], *, page_size: int, pool: Executor) -> None:
-    page = fetch_page(0, page_size)
+    page, start = fetch_page(0, page_size), 0
     pages.add(page, overlaps=False)
-    if len(page) < page_size:
-        # Nothing follows, unless the server gives less than it is asked for.
-        start = len(page)
-        while start and (page := fetch_page(start, page_size)):
-            pages.add(page, overlaps=False)
-            start += len(page)
-        return
-    start = page_size - 1
-    ahead: deque[Future[Sequence[Row]]] = deque()
+    ahead: deque[tuple[int, Future[Sequence[Row]]]] = deque()
     try:
+        next_start = page_size - 1
         while len(page) == page_size:
             while len(ahead) < PAGES_AHEAD:
-                ahead.append(pool.submit(fetch_page, start, page_size))
-                start += page_size - 1
-            page = ahead.popleft().result()
+                ahead.append((next_start, pool.submit(fetch_page, next_start, page_size)))
+                next_start += page_size - 1
+            start, answer = ahead.popleft()
+            page = answer.result()
             pages.add(page, overlaps=True)
     finally:
-        for future in ahead:
-            future.cancel()
+        for _, answer in ahead:
+            answer.cancel()
+    # Nothing follows a short page, unless the server gives less than it is asked for.
+    while len(page) > 1 and not pages.has_moved_up:
+        start += len(page) - 1
+        page = fetch_page(start, page_size)
+        pages.add(page, overlaps=True)
