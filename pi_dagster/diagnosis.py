@@ -125,6 +125,8 @@ class LakeFacts:
     is_writable: bool = False
     table_versions: dict[str, int | None] = field(default_factory=dict)
     """Delta version by table; None for a table that does not exist yet."""
+    refused_tables: list[str] = field(default_factory=list)
+    """Tables that are there and cannot be used, as the problems tell."""
 
 
 @dataclass(kw_only=True)
@@ -346,6 +348,8 @@ def _look_at_lake(site: Site, diagnosis: Diagnosis) -> None:
                 diagnosis.lake.table_versions[table.definition.name] = table.open(lake, create=False).version
             except TableMissingError:
                 diagnosis.lake.table_versions[table.definition.name] = None
+        if table.definition.name not in diagnosis.lake.table_versions:
+            diagnosis.lake.refused_tables.append(table.definition.name)
 
 
 def _look_at_addresses(site: Site, diagnosis: Diagnosis) -> None:

@@ -10,8 +10,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import requests
+from deltalake import write_deltalake
 from typer.testing import CliRunner, Result
 
 from pi_dagster.cli import app
@@ -124,6 +126,14 @@ def test_check_without_the_asset_framework_says_nothing_of_its_tables(site_file:
     assert tables() == [*base, *assets]
     site_file.write_text(site_file.read_text() + "  asset_framework: null\n")
     assert tables() == base
+
+
+def test_check_names_tables_that_are_not_as_they_should_be(site_file: Path) -> None:
+    write_deltalake(site_file.parent / "lake" / "pi_points", pa.table({"tag": ["A"]}))
+    result = pi_dagster("check", "--site", site_file)
+    assert result.exit_code == 2
+    facts = " ".join(result.stdout.split())
+    assert "Tables not as they should be: pi_points; not there yet: pi_timeseries," in facts
 
 
 def test_check_finds_nothing_wrong_where_groups_by_assets_wait_for_the_first_load(site_file: Path) -> None:

@@ -17,6 +17,12 @@ def loaded() -> None:
 
 
 @dg.asset
+def broken() -> None:
+    """An asset with a defect."""
+    raise ZeroDivisionError("nothing to divide by")
+
+
+@dg.asset
 def refused() -> None:
     """An asset that cannot be loaded."""
     raise dg.Failure("The lake is full.")
@@ -78,3 +84,8 @@ def test_an_interrupt_of_before_is_not_that_of_the_next_run(monkeypatch: pytest.
             run(loaded, instance)
     with dg.DagsterInstance.ephemeral() as instance:
         run(loaded, instance)
+
+
+def test_of_a_defect_it_is_told_what_it_was() -> None:
+    with dg.DagsterInstance.ephemeral() as instance, pytest.raises(RunFailedError, match="nothing to divide by"):
+        run(broken, instance)

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 import dagster as dg
 from dagster._core.execution.plan.objects import StepFailureData
 
+from pi_dagster.redaction import redacted
+
 FAILED_PARTITIONS = "pi/failed_partitions"
 """Metadata of a failure: the keys of the partitions, with commas."""
 
@@ -29,7 +31,11 @@ def reason_of(failure: StepFailureData) -> str:
     """Why a step failed."""
     if failure.user_failure_data is not None and failure.user_failure_data.description:
         return failure.user_failure_data.description
-    return failure.error.message.strip() if failure.error is not None else UNKNOWN_REASON
+    error = failure.error
+    # Dagster says of a defect only in which step it was; what it is comes as the cause.
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return redacted(error.message.strip()) if error is not None else UNKNOWN_REASON
 
 
 def failed_partitions(failure: StepFailureData) -> Sequence[str]:

@@ -12,7 +12,7 @@ from pi_dagster.cli.options import JsonOption, SiteOption, chosen_site
 from pi_dagster.cli.telling import OTHER_TROUBLE, USERS_MISTAKE, complain, errors_told_plainly, print_facts, print_json
 
 if TYPE_CHECKING:
-    from pi_dagster.diagnosis import Diagnosis, ServerFacts
+    from pi_dagster.diagnosis import Diagnosis, LakeFacts, ServerFacts
     from pi_dagster.site import Site
 
 _HIDDEN = "not shown to this login"
@@ -110,15 +110,22 @@ def _facts_of(diagnosis: Diagnosis, site: Site) -> dict[str, str]:
     if server.tags_read:
         facts["Values it may read"] = f"yes: {server.events_read:,} events of {server.tags_read} tags in the last hour"
     facts["Lake"] = f"{lake.uri} ({'writable' if lake.is_writable else 'not writable'})"
-    there = {name: version for name, version in lake.table_versions.items() if version is not None}
-    if there:
-        missing = [name for name in lake.table_versions if name not in there]
-        facts["Tables"] = ", ".join(f"{name} at version {version}" for name, version in there.items()) + (
-            f"; not there yet: {', '.join(missing)}" if missing else ""
-        )
-    elif lake.table_versions:
-        facts["Tables"] = "none yet; the first loads make them"
+    if lake.table_versions or lake.refused_tables:
+        facts["Tables"] = _tables(lake)
     return facts
+
+
+def _tables(lake: LakeFacts) -> str:
+    there = {name: version for name, version in lake.table_versions.items() if version is not None}
+    missing = [name for name in lake.table_versions if name not in there]
+    if not there and not lake.refused_tables:
+        return "none yet; the first loads make them"
+    told = [", ".join(f"{name} at version {version}" for name, version in there.items())] if there else []
+    if lake.refused_tables:
+        told.append(f"not as they should be: {', '.join(lake.refused_tables)}")
+    if missing:
+        told.append(f"not there yet: {', '.join(missing)}")
+    return "; ".join(told)
 
 
 def _limit(server: ServerFacts, site: Site) -> str:

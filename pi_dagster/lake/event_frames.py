@@ -22,7 +22,7 @@ from deltalake.transaction import RemoveAction
 from pi_dagster.lake.commit import FileChange, commit_change
 from pi_dagster.lake.errors import RowsRefusedError, WindowConflictError
 from pi_dagster.lake.live_files import opened
-from pi_dagster.lake.parquet_writer import ParquetWriter, StagedFile, Staging
+from pi_dagster.lake.parquet_writer import ParquetWriter, StagedFile, Staging, read_row_groups
 from pi_dagster.lake.schemas import EVENT_FRAMES_FILE_SCHEMA, EVENT_FRAMES_SCHEMA, PI_EVENT_FRAMES
 from pi_dagster.lake.table import LakeTable
 
@@ -194,8 +194,10 @@ class _DayReplacement:
             is_moved = pc.is_in(ids, value_set=self._come_in.combine_chunks())
             if not pc.any(is_moved, min_count=0).as_py():
                 return False
-            rows = parquet.read(columns=EVENT_FRAMES_FILE_SCHEMA.names, use_threads=False)
-        staying = rows.filter(pc.invert(is_moved)).select(EVENT_FRAMES_FILE_SCHEMA.names).cast(EVENT_FRAMES_FILE_SCHEMA)
+            groups = range(parquet.num_row_groups)
+            batches = [batch for group in groups for batch in read_row_groups(parquet, group, EVENT_FRAMES_FILE_SCHEMA)]
+        rows = pa.Table.from_batches(batches)
+        staying = rows.filter(pc.invert(is_moved)).cast(EVENT_FRAMES_FILE_SCHEMA)
         self._copies += self._written(file.day, staying)
         self._moved_rows += rows.num_rows - staying.num_rows
         return True

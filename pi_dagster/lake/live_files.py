@@ -93,13 +93,16 @@ def opened(folder: TableFolder, path: str, *, dictionaries: Collection[str] = ()
     Args:
         folder: of the table.
         path: of the file in it.
-        dictionaries: columns of the file to read as the dictionaries that they are, and not to spell out.
+        dictionaries: columns to read as the dictionaries that they are, and not to spell out; the file need not have
+            them.
 
     Raises:
         LakeAccessError: it cannot be opened.
     """
     with folder.lake.explaining(f"opening the file {path} of {folder.table_uri}"):
         source = folder.filesystem.open_input_file(path)
-        parquet = pq.ParquetFile(source, read_dictionary=sorted(dictionaries))
+        metadata = pq.read_metadata(source)
+        there = set(metadata.schema.names)
+        parquet = pq.ParquetFile(source, metadata=metadata, read_dictionary=sorted(there.intersection(dictionaries)))
     with source, parquet:
         yield parquet

@@ -258,10 +258,16 @@ def read_row_groups(
 ) -> Iterator[pa.RecordBatch]:
     """One row group of a file in small batches of `schema`.
 
-    Asked for several row groups at once, pyarrow keeps the decoded ones, and memory grows with the file.
+    A column that the table got after the file was written is null, as any reader of Delta has it. Asked for several row
+    groups at once, pyarrow keeps the decoded ones, and memory grows with the file.
     """
     columns = _in_memory_schema(schema)
-    for batch in file.iter_batches(rows, row_groups=[row_group], columns=schema.names, use_threads=False):
+    there = set(file.schema_arrow.names)
+    absent = [field for field in schema if field.name not in there]
+    names = [name for name in schema.names if name in there]
+    for batch in file.iter_batches(rows, row_groups=[row_group], columns=names, use_threads=False):
+        for field in absent:
+            batch = batch.append_column(field, pa.nulls(batch.num_rows, field.type))
         found = batch.select(schema.names)
         # Other writers say that strings are views, which become no dictionaries at one go.
         yield found if found.schema.types == columns.types else found.cast(schema).cast(columns)

@@ -165,8 +165,8 @@ class LakeTable:
         if differences := self._differences(table):
             raise ForeignTableError(
                 f"The Delta table {self.uri} is not a {self.definition.name} table of pi_dagster: "
-                f"{'; '.join(differences)}. Nothing was written. Point `lake.uri` at another folder, or move "
-                "that table away."
+                f"{'; '.join(differences)}. Nothing was written. If an earlier version made it, add the columns, as "
+                'the page "Upgrade" of the documentation says; if another program did, point `lake.uri` elsewhere.'
             )
 
     def _column_differences(self, table: DeltaTable) -> list[str]:
