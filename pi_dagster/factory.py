@@ -123,16 +123,15 @@ def build_pi_definitions(site: Site) -> dg.Definitions:
 def _reconciliation(
     site: Site, resources: SiteResources, timeseries: dg.AssetKey, prefix: str, *, load_timeseries: Any
 ) -> dg.Definitions:
-    check = build_counts_check(site, resources, timeseries)
+    sensor_name = f"{prefix}pi_reconcile_sensor"
+    check = build_counts_check(site, resources, timeseries, sensor=sensor_name)
     compare = dg.define_asset_job(
         f"{prefix}compare_counts",
         selection=dg.AssetSelection.checks(check),
         executor_def=dg.in_process_executor,
         description="Compares the server's event counts with the table's, going on where the last run ended.",
     )
-    sensor = build_reconcile_sensor(
-        site, timeseries, name=f"{prefix}pi_reconcile_sensor", check_job=compare, load_job=load_timeseries
-    )
+    sensor = build_reconcile_sensor(site, timeseries, name=sensor_name, check_job=compare, load_job=load_timeseries)
     return dg.Definitions(asset_checks=[check], jobs=[compare], sensors=[sensor])
 
 

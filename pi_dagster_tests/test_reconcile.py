@@ -253,6 +253,32 @@ def test_a_load_by_hand_compares_nothing_and_tells_what_is_known(plant: Plant, l
     assert "load/requests" not in told.metadata
 
 
+def test_where_nothing_was_ever_compared_a_load_by_hand_does_not_tell_that_all_is_equal(plant: Plant) -> None:
+    by_hand = plant.repository.get_job("__ASSET_JOB").get_subset(asset_selection={TIMESERIES})
+    result = by_hand.execute_in_process(
+        instance=plant.instance, asset_selection=[TIMESERIES], partition_key=f"{DAYS[0]}|pumps"
+    )
+    told = next(one for one in result.get_asset_check_evaluations() if one.check_name == COUNTS_MATCH)
+    assert (told.passed, told.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert str(told.description).startswith("Nothing has been compared with the server's counts yet")
+    assert "switch pi_reconcile_sensor on" in str(told.description)
+
+
+def test_a_comparison_without_a_settled_day_is_none(new_plant: Plant) -> None:
+    assert new_plant.run(dg.RunRequest(job_name="load_pi_points")).success
+    (told,) = new_plant.run(dg.RunRequest(job_name="compare_counts")).get_asset_check_evaluations()
+    assert not told.passed
+    assert str(told.description).startswith("Nothing has been compared with the server's counts yet")
+
+
+def test_the_check_tells_when_it_last_compared(plant: Plant) -> None:
+    told = plant.compare()
+    at = datetime.fromtimestamp(ReconcileState.last(plant.instance, CHECK).compared_at, timezone.utc)
+    assert told.description == (
+        f"The table holds as many events as the server. Last compared on {at:%Y-%m-%d} at {at:%H:%M} UTC."
+    )
+
+
 def test_runs_of_the_schedule_and_of_the_job_do_not_compare(new_plant: Plant) -> None:
     jobs = [
         job for job in new_plant.repository.get_all_jobs() if "load" in job.name or job.name.startswith("__anonymous")

@@ -9,7 +9,7 @@ result tells of all that is known to differ, also of what other runs found and n
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, timedelta, timezone
 
 import dagster as dg
 
@@ -42,13 +42,16 @@ seen either.
 """
 
 
-def build_counts_check(site: Site, resources: SiteResources, timeseries: dg.AssetKey) -> dg.AssetChecksDefinition:
+def build_counts_check(
+    site: Site, resources: SiteResources, timeseries: dg.AssetKey, *, sensor: str
+) -> dg.AssetChecksDefinition:
     """The check of a site.
 
     Args:
         site: the settings.
         resources: the server and the lake.
         timeseries: the key of pi_timeseries.
+        sensor: the name of the sensor that has it run.
     """
     key = dg.AssetCheckKey(timeseries, COUNTS_MATCH)
 
@@ -73,7 +76,7 @@ def build_counts_check(site: Site, resources: SiteResources, timeseries: dg.Asse
         is_only_to_tell = bool(untold) and not loaded_since and not state.is_due(began)
         # A load by hand, with which Dagster runs the asset's checks, compares nothing either.
         if is_only_to_tell or timeseries in (context.run.asset_selection or ()):
-            return _result(key, state, {})
+            return _result(key, state, {}, site=site, sensor=sensor)
         with errors_told_plainly(), resources.server(context).open() as source:
             days = days_to_compare(site, source.server_time())
             walk = _Walk(site, Reconciler(site, source, resources.lake(context).open()), instance, timeseries)
@@ -91,7 +94,7 @@ def build_counts_check(site: Site, resources: SiteResources, timeseries: dg.Asse
             f"{walk.tag_days:,} counts of {len(walk.compared)} partitions compared in {walk.requests:,} requests; "
             f"partitions that differ: {len(differing)}."
         )
-        return _result(key, done, walk.metadata())
+        return _result(key, done, walk.metadata(), site=site, sensor=sensor)
 
     # Without an edge from the asset, as the checks in `checks/running.py`.
     check: dg.AssetChecksDefinition = dg.AssetChecksDefinition.create(
@@ -228,16 +231,19 @@ def _differing(state: ReconcileState, walk: _Walk, *, days: Sequence[date]) -> M
     }
 
 
-def _result(key: dg.AssetCheckKey, state: ReconcileState, metadata: Metadata) -> dg.AssetCheckResult:
+def _result(
+    key: dg.AssetCheckKey, state: ReconcileState, metadata: Metadata, *, site: Site, sensor: str
+) -> dg.AssetCheckResult:
     differing = state.differing
     # What is loaded again heals by itself.
     is_lasting = any(found.is_left_alone or found.is_given_up for found in differing.values())
     return dg.AssetCheckResult(
         asset_key=key.asset_key,
         check_name=key.name,
-        passed=not differing,
+        # Nothing that differs is no verdict where nothing was compared.
+        passed=state.has_compared and not differing,
         severity=dg.AssetCheckSeverity.ERROR if is_lasting else dg.AssetCheckSeverity.WARN,
-        description=_told(differing),
+        description=_told(state) if state.has_compared else _nothing_compared(site, sensor),
         metadata={**metadata, "pi/differences": differences_table(_rows(differing)), STATE: state.as_metadata()},
     )
 
@@ -254,7 +260,20 @@ def _rows(differing: Mapping[Partition, DifferingPartition]) -> Iterator[tuple[s
             yield str(partition_key(*partition)), tag, server, table, what
 
 
-def _told(differing: Mapping[Partition, DifferingPartition]) -> str:
+def _nothing_compared(site: Site, sensor: str) -> str:
+    return (
+        "Nothing has been compared with the server's counts yet, and a load by hand does not do it: switch "
+        f"{sensor} on, or press Execute on this check. It compares those of the last {site.reconcile_days} days that "
+        "were loaded after they had settled."
+    )
+
+
+def _told(state: ReconcileState) -> str:
+    last = datetime.fromtimestamp(state.compared_at, timezone.utc)
+    return f"{_differences_told(state.differing)} Last compared on {last:%Y-%m-%d} at {last:%H:%M} UTC."
+
+
+def _differences_told(differing: Mapping[Partition, DifferingPartition]) -> str:
     if not differing:
         return "The table holds as many events as the server."
     tags = sum(found.tags for found in differing.values())

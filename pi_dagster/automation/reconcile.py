@@ -149,6 +149,11 @@ class ReconcileState:
         except (TypeError, ValueError, KeyError, AttributeError):
             return cls()
 
+    @property
+    def has_compared(self) -> bool:
+        """Whether anything was ever compared: a run that finds nothing to compare begins no round."""
+        return self.round_began > 0
+
     def as_metadata(self) -> dg.MetadataValue:
         """The state for a result."""
         state = {
