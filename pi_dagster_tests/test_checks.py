@@ -218,3 +218,17 @@ def test_a_run_of_a_backfill_does_not_read_todays_rows_again(loaded: CheckedPlan
     assert not loaded.check()["pi_timeseries:no_event_twice"].passed
     assert loaded.load_day(loaded.yesterday)
     assert loaded.check()["pi_timeseries:no_event_twice"].passed
+
+
+def test_a_sentence_that_a_backfill_repeats_tells_once_of_when_it_is(loaded: CheckedPlant) -> None:
+    judged = loaded.check()["pi_timeseries:no_partition_left_failed"]
+    at = datetime.fromtimestamp(float(str(judged.metadata["pi/judged_at"].value)), timezone.utc)
+    job = loaded.repository.get_implicit_global_asset_job_def()
+    tags = {"dagster/backfill": "x", **range_tags(loaded.today - timedelta(days=2), *GROUPS)}
+    for _ in range(2):
+        result = job.execute_in_process(
+            instance=loaded.instance, tags=tags, asset_selection=[dg.AssetKey("pi_timeseries")]
+        )
+        told = {one.check_name: str(one.description) for one in result.get_asset_check_evaluations()}
+        assert told["no_partition_left_failed"] == f"As of {at:%Y-%m-%d %H:%M} UTC: {judged.description}"
+        assert "As of" not in told["today_is_up_to_date"]

@@ -8,7 +8,7 @@ skipped, because pi_timeseries logs its materializations itself there; and after
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timezone
 
 import dagster as dg
 
@@ -116,8 +116,8 @@ def _result(key: dg.AssetCheckKey, check: Check, look: Look) -> dg.AssetCheckRes
 
 
 def _told_again(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> dg.AssetCheckResult | None:
-    """The last result of a check; None where there is none."""
-    last = last_evaluation(instance, key)
+    """The last result of a check, which says when it was judged; None where there is none."""
+    last = last_evaluation(instance, key, with_metadata=JUDGED_AT)
     if last is None:
         return None
     return dg.AssetCheckResult(
@@ -125,9 +125,16 @@ def _told_again(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> dg.Asset
         check_name=key.name,
         passed=last.passed,
         severity=last.severity,
-        description=last.description,
+        description=_as_of(last),
         metadata=last.metadata,
     )
+
+
+def _as_of(result: dg.AssetCheckEvaluation) -> str:
+    """What a result says, and when that was so: what is repeated may be repeated once more."""
+    judged_at = datetime.fromtimestamp(float(str(result.metadata[JUDGED_AT].value)), timezone.utc)
+    when = f"As of {judged_at:%Y-%m-%d %H:%M} UTC: "
+    return when + (result.description or "").removeprefix(when)
 
 
 def _figure(number: int | float | datetime) -> dg.MetadataValue:
