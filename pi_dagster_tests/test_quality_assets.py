@@ -105,6 +105,26 @@ def test_an_old_day_that_is_judged_does_not_bring_back_what_the_newest_has_not(
     assert told == {DAYS[1]: (False, DAYS[1]), DAYS[2]: (True, DAYS[2]), DAYS[0]: (True, DAYS[2])}
 
 
+def test_a_rule_tells_how_many_of_its_tag_groups_are_judged(plant: SmallPlant, instance: dg.DagsterInstance) -> None:
+    of_two_groups = "{name: silence, kind: gap, tag_groups: [pumps, boilers],"
+    plant.site_file.write_text(plant.site_file.read_text().replace("{name: silence, kind: gap,", of_two_groups))
+    load_days(plant, instance, DAYS[2])
+    told = []
+    for group in ("tanks", "pumps", "boilers"):
+        result = run(plant, instance, "judge_pi_timeseries", partition_key=f"{DAYS[2]}|{group}")
+        told.append({check.check_name: check.description for check in result.get_asset_check_evaluations()})
+    assert [one["silence"] for one in told] == [
+        f"No finding on {DAYS[2]}; {judged} of 2 tag groups judged." for judged in (0, 1, 2)
+    ]
+    assert told[1]["high_values"] == f"2 findings on {DAYS[2]}: TNK01.LEVEL and 1 more; 2 of 3 tag groups judged."
+
+
+def test_a_rules_settings_are_told_in_words(plant: SmallPlant) -> None:
+    key = dg.AssetCheckKey(FINDINGS, "high_values")
+    spec = plant.definitions().get_repository_def().asset_graph.get_check_spec(key)
+    assert str(spec.description).endswith(" Here: tags BLR01*, TNK*; high 21.0.")
+
+
 def test_a_day_that_is_not_loaded_is_not_called_a_gap(plant: SmallPlant, instance: dg.DagsterInstance) -> None:
     load_days(plant, instance)
     job = plant.definitions().get_repository_def().get_job("judge_pi_timeseries")

@@ -2,7 +2,7 @@
 
 # Without `from __future__ import annotations`: Dagster wants the annotation of `context` as a class.
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import date
 
 import dagster as dg
@@ -19,6 +19,7 @@ from pi_dagster.automation.partitions import (
     split_partition_key,
 )
 from pi_dagster.automation.reconcile import last_loads
+from pi_dagster.ingest.load_plans import Partition
 from pi_dagster.lake import Lake, QualityFindingsTable
 from pi_dagster.lake.schemas import PI_QUALITY_FINDINGS
 from pi_dagster.quality.partition import judge_partition
@@ -74,7 +75,7 @@ def build_pi_quality_findings(
     def pi_quality_findings(
         context: dg.AssetExecutionContext,
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
-        judged_days: set[date] = set()
+        judged: set[Partition] = set()
         keys = [str(key) for key in run_keys(context, partitions)]
         with errors_told_plainly():
             lake = resources.lake(context).open()
@@ -84,36 +85,37 @@ def build_pi_quality_findings(
             for key_text in keys:
                 day, tag_group = split_partition_key(key_text)
                 is_loaded = (day, tag_group) in settled
-                judged = judge_partition(
+                outcome = judge_partition(
                     site, lake, tags, day, tag_group, is_loaded=is_loaded, run_id=context.run.run_id
                 )
-                if judged is None:
+                if outcome is None:
                     context.log.warning(
                         f"{key_text}: pi_timeseries has no rows of it and was not loaded with it since it settled, so "
                         "there is nothing to judge"
                     )
                     continue
-                judged_days.add(day)
-                found = f"{judged.findings.num_rows:,} findings in {judged.rows:,} rows in {judged.seconds:.1f} s"
+                judged.add((day, tag_group))
+                found = f"{outcome.findings.num_rows:,} findings in {outcome.rows:,} rows in {outcome.seconds:.1f} s"
                 yield from materialized(
-                    context, key_text, f"{key_text}: {found}", judged_metadata(judged, site.quality_rules)
+                    context, key_text, f"{key_text}: {found}", judged_metadata(outcome, site.quality_rules)
                 )
-            if not judged_days:
+            if not judged:
                 raise dg.Failure(
                     f"There is nothing to judge: pi_timeseries has no rows of {', '.join(keys[:_MOST_NAMED])}"
                     f"{' ...' if len(keys) > _MOST_NAMED else ''} and was not loaded with them since they settled. "
                     "Load those partitions first."
                 )
-            # A clean day leaves no row in the table, so Dagster's record tells which days were judged.
+            # A clean day leaves no row in the table, so Dagster's record tells what was judged.
             recorded = context.instance.get_materialized_partitions(key)
-            judged_days.update(split_partition_key(key_text)[0] for key_text in recorded)
-            yield from _checks(site, lake, max(judged_days))
+            judged = {*judged, *map(split_partition_key, recorded)}
+            newest = max(day for day, _ in judged)
+            yield from _checks(site, lake, newest, {tag_group for day, tag_group in judged if day == newest})
 
     return pi_quality_findings
 
 
-def _checks(site: Site, lake: Lake, newest: date) -> Iterator[dg.AssetCheckResult]:
-    """A result for each rule, about the newest day that was judged, in all tag groups."""
+def _checks(site: Site, lake: Lake, newest: date, judged_groups: Collection[str]) -> Iterator[dg.AssetCheckResult]:
+    """A result for each rule, about the newest day that was judged, in the tag groups of it that were."""
     findings = QualityFindingsTable.open(lake).to_arrow(_COLUMNS, partition_date=newest)
     findings = findings.sort_by([("tag_name", "ascending"), ("finding_start", "ascending")])
     for rule in site.quality_rules:
@@ -122,7 +124,7 @@ def _checks(site: Site, lake: Lake, newest: date) -> Iterator[dg.AssetCheckResul
             check_name=rule.name,
             passed=not of_rule.num_rows,
             severity=dg.AssetCheckSeverity.ERROR if rule.severity == "error" else dg.AssetCheckSeverity.WARN,
-            description=_in_words(of_rule, newest),
+            description=f"{_in_words(of_rule, newest)}; {_how_many_groups(site, rule, judged_groups)} judged.",
             metadata={
                 "pi/day": dg.MetadataValue.text(newest.isoformat()),
                 "pi/findings": dg.MetadataValue.int(of_rule.num_rows),
@@ -134,14 +136,26 @@ def _checks(site: Site, lake: Lake, newest: date) -> Iterator[dg.AssetCheckResul
 
 def _in_words(findings: pa.Table, day: date) -> str:
     if not findings.num_rows:
-        return f"No finding on {day}."
+        return f"No finding on {day}"
     tags = pc.unique(findings["tag_name"])
     more = f" and {len(tags) - 1} more" if len(tags) > 1 else ""
-    return f"{findings.num_rows} findings on {day}: {tags[0]}{more}."
+    return f"{findings.num_rows} findings on {day}: {tags[0]}{more}"
+
+
+def _how_many_groups(site: Site, rule: AnyRule, judged: Collection[str]) -> str:
+    """Of the tag groups that a rule is about, those that were judged."""
+    named = rule.tag_groups
+    of_rule = [
+        name for group in site.tag_groups if named is None or group.name in named for name in group.partition_names()
+    ]
+    were_judged = sum(name in judged for name in of_rule)
+    return f"{were_judged} of {len(of_rule)} tag group{'' if len(of_rule) == 1 else 's'}"
 
 
 def _what_it_says(rule: AnyRule) -> str:
     settings = rule.model_dump(exclude={"name", "severity", "kind"}, exclude_none=True)
-    said = ", ".join(f"{name} {value}" for name, value in settings.items())
+    said = "; ".join(
+        f"{name} {', '.join(value) if isinstance(value, tuple) else value}" for name, value in settings.items()
+    )
     summary = " ".join((type(rule).__doc__ or "").split("\n\n")[0].split())
     return f"{summary} Here: {said or 'all tags'}."
