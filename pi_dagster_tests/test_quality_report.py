@@ -52,6 +52,20 @@ def test_the_materialization_leads_to_the_page(plant: SmallPlant, instance: dg.D
     assert "<polyline" in (plant.lake / "reports" / f"{TODAY}.html").read_text()
 
 
+def test_the_page_tells_what_of_its_day_the_rules_have_judged(plant: SmallPlant, instance: dg.DagsterInstance) -> None:
+    rules = "  quality_rules:\n    - {name: silence, kind: gap, longest_minutes: 90}\n"
+    plant.site_file.write_text(plant.site_file.read_text() + rules)
+    load_days(plant, instance, DAYS[1], DAYS[2])
+    run(plant, instance, "compute_pi_timeseries_daily", partition_key=DAYS[2])
+    told = []
+    for judged in (f"{DAYS[1]}|pumps", f"{DAYS[2]}|tanks"):
+        run(plant, instance, "judge_pi_timeseries", partition_key=judged)
+        run(plant, instance, "write_pi_quality_report", partition_key=DAYS[2])
+        page = (plant.lake / "reports" / f"{DAYS[2]}.html").read_text()
+        told.append(("not judged" in page, "of 1 rules" in page, "1 of 3 tag groups judged" in page))
+    assert told == [(True, False, False), (False, True, True)]
+
+
 def test_the_documented_keys_are_those_that_a_page_is_told_by(plant: SmallPlant, instance: dg.DagsterInstance) -> None:
     load_days(plant, instance, DAYS[2])
     run(plant, instance, "compute_pi_timeseries_daily", partition_key=DAYS[2])

@@ -50,7 +50,7 @@ def facts_of(lake: JudgedLake, **settings: object) -> ReportFacts:
     tables = lake.write()
     site = lake.site(RULE, **settings)
     compute_day(site, tables, DAY, run_id="test")
-    return gather_facts(site, tables, DAY, lags=[])
+    return gather_facts(site, tables, DAY, lags=[], judged_groups=[GROUP])
 
 
 def test_the_page_tells_what_the_tables_hold(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_a_group_without_an_event_counts_with_its_tags_on_a_day_that_has_numbers
     lake = JudgedLake(tmp_path).add("FLOW", minutes(0, 9, 10)).add("SILENT", [], tag_group="silent")
     site = lake.site().model_copy(update={"tag_groups": (*lake.site().tag_groups, silent)})
     compute_day(site, lake.write(), DAY, run_id="test")
-    facts = gather_facts(site, lake.write(), DAY, lags=[])
+    facts = gather_facts(site, lake.write(), DAY, lags=[], judged_groups=[])
     nothing = Numbers(tags=1, tags_with_events=0, events=0, bad_events=0, system_states=0)
     assert facts.by_group["silent"] == {day: nothing if day == DAY else None for day in facts.by_day}
     assert facts.numbers.complete_share == 0.5
@@ -88,7 +88,7 @@ def test_a_shard_without_an_event_counts_with_its_tags(tmp_path: Path, monkeypat
     lake = JudgedLake(tmp_path).add("FLOW", minutes(0, 9, 10)).add("SILENT", [], tag_group="all-01")
     site = lake.site().model_copy(update={"tag_groups": (TagGroup(name="all", tag_filter="*", shards=2),)})
     compute_day(site, lake.write(), DAY, run_id="test")
-    facts = gather_facts(site, lake.write(), DAY, lags=[])
+    facts = gather_facts(site, lake.write(), DAY, lags=[], judged_groups=[])
     assert (facts.numbers.tags, facts.numbers.complete_share) == (2, 0.5)
 
 
@@ -121,7 +121,7 @@ def test_it_is_written_beside_the_tables_and_replaced(tmp_path: Path) -> None:
 def test_a_day_without_numbers_is_refused_and_the_remedy_told(tmp_path: Path) -> None:
     lake = JudgedLake(tmp_path).add("FLOW", minutes(0, 9, 10))
     with pytest.raises(NumbersMissingError, match=f"no numbers of {DAY}.* materialize its partition {DAY} first"):
-        gather_facts(lake.site(), lake.write(), DAY, lags=[])
+        gather_facts(lake.site(), lake.write(), DAY, lags=[], judged_groups=[])
 
 
 def test_a_cell_is_full_only_when_every_tag_has_events() -> None:

@@ -10,8 +10,9 @@ import dagster as dg
 from pi_dagster.assets.failures import errors_told_plainly
 from pi_dagster.assets.materializations import materialized
 from pi_dagster.assets.metadata import Metadata
-from pi_dagster.automation.partitions import build_day_partitions, partition_key, run_keys
+from pi_dagster.automation.partitions import build_day_partitions, partition_key, run_keys, split_partition_key
 from pi_dagster.lake import Lake
+from pi_dagster.lake.schemas import PI_QUALITY_FINDINGS
 from pi_dagster.pictures.report_facts import Lag, ReportFacts, gather_facts
 from pi_dagster.pictures.report_file import report_path, write_report
 from pi_dagster.resources import SiteResources
@@ -45,6 +46,7 @@ def build_pi_quality_report(
     """
     partitions = build_day_partitions(site)
     key = dg.AssetKey([*site.asset_key_prefix, PI_QUALITY_REPORT])
+    findings = dg.AssetKey([*site.asset_key_prefix, PI_QUALITY_FINDINGS.name])
 
     @dg.asset(
         key=key,
@@ -60,9 +62,16 @@ def build_pi_quality_report(
     def pi_quality_report(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
         with errors_told_plainly():
             lake = resources.lake(context).open()
+            judged = [*map(split_partition_key, context.instance.get_materialized_partitions(findings))]
             for day_key in run_keys(context, partitions):
                 day = date.fromisoformat(day_key)
-                facts = gather_facts(site, lake, day, lags=_lags(context.instance, timeseries, site, day))
+                facts = gather_facts(
+                    site,
+                    lake,
+                    day,
+                    lags=_lags(context.instance, timeseries, site, day),
+                    judged_groups=[tag_group for of_day, tag_group in judged if of_day == day],
+                )
                 size = write_report(lake, facts)
                 where = _address(site, lake, day)
                 metadata = {"pi/report": where, **_headlines(facts), "lake/file_bytes": dg.MetadataValue.int(size)}

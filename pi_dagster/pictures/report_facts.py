@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, timezone
 
@@ -142,8 +142,14 @@ class ReportFacts:
     silent_count: int
     unread: Sequence[UnreadTag]
     unread_count: int
+    has_rules: bool
+    """Whether the site has any."""
     rules: Sequence[RuleFindings] | None
-    """None where no rule has judged anything."""
+    """None where no rule has judged anything of the day."""
+    judged_groups: int
+    """The tag groups that the rules have judged on the day, each shard for itself."""
+    all_groups: int
+    """The tag groups of the site, likewise."""
     findings: Sequence[Finding]
     frames: Sequence[Frame] | None
     """None where the site has no event frames."""
@@ -161,7 +167,9 @@ class ReportFacts:
         return before[len(before) // 2] if before else None
 
 
-def gather_facts(site: Site, lake: Lake, day: date, *, lags: Sequence[Lag]) -> ReportFacts:
+def gather_facts(
+    site: Site, lake: Lake, day: date, *, lags: Sequence[Lag], judged_groups: Collection[str]
+) -> ReportFacts:
     """Read what the page about a day tells.
 
     Args:
@@ -169,6 +177,7 @@ def gather_facts(site: Site, lake: Lake, day: date, *, lags: Sequence[Lag]) -> R
         lake: where the tables are.
         day: the UTC day.
         lags: of the loads of that day, in time order, as Dagster's record has them.
+        judged_groups: those that the rules have judged on that day, by Dagster's record: a clean one has no rows.
 
     Raises:
         NumbersMissingError: pi_timeseries_daily has no numbers of that day.
@@ -197,7 +206,7 @@ def gather_facts(site: Site, lake: Lake, day: date, *, lags: Sequence[Lag]) -> R
     bad = bad.sort_by([("bad_events", "descending"), ("tag_name", "ascending")])
     silent = silent_tags(site, of_day, listed)["tag_name"].to_pylist()
     unread = _unread(lake, day)
-    rules, findings = _judged(site, lake, day)
+    rules, findings, judged = _judged(site, lake, day, judged_groups)
     frames = _frames(site, lake, day)
     return ReportFacts(
         site=site.name,
@@ -215,7 +224,10 @@ def gather_facts(site: Site, lake: Lake, day: date, *, lags: Sequence[Lag]) -> R
         silent_count=len(silent),
         unread=unread[:_MOST_TAGS],
         unread_count=len(unread),
+        has_rules=bool(site.quality_rules),
         rules=rules,
+        judged_groups=len(judged),
+        all_groups=len(site.partition_names()),
         findings=findings,
         frames=None if frames is None else frames[:_MOST_FRAMES],
         frame_count=len(frames or ()),
@@ -274,14 +286,18 @@ def _unread(lake: Lake, day: date) -> list[UnreadTag]:
     return [UnreadTag(*(row[name] for name in columns)) for row in errors.sort_by("tag_name").to_pylist()]
 
 
-def _judged(site: Site, lake: Lake, day: date) -> tuple[list[RuleFindings] | None, list[Finding]]:
+def _judged(
+    site: Site, lake: Lake, day: date, recorded: Collection[str]
+) -> tuple[list[RuleFindings] | None, list[Finding], set[str]]:
+    """What each rule found, the first findings, and the tag groups that were judged."""
     if not site.quality_rules:
-        return None, []
-    columns = ["rule", "severity", "tag_name", "finding_start", "finding_end", "event_count"]
+        return None, [], set()
+    columns = ["rule", "severity", "tag_group", "tag_name", "finding_start", "finding_end", "event_count"]
     columns += ["worst_value", "worst_text"]
     found = _rows_of(QualityFindingsTable, lake, columns, pc.field("partition_date") == day)
-    if found is None:
-        return None, []
+    judged = {*recorded, *(found["tag_group"].to_pylist() if found else ())} & {*site.partition_names()}
+    if found is None or not judged:
+        return None, [], set()
     rows = sorted(found.to_pylist(), key=lambda row: (row["severity"] != "error", row["rule"], row["finding_start"]))
     of_rule: defaultdict[str, list[str]] = defaultdict(list)
     for row in rows:
@@ -299,7 +315,7 @@ def _judged(site: Site, lake: Lake, day: date) -> tuple[list[RuleFindings] | Non
         )
         for row in rows[:_MOST_FINDINGS]
     ]
-    return rules, findings
+    return rules, findings, judged
 
 
 def _frames(site: Site, lake: Lake, day: date) -> list[Frame] | None:
