@@ -155,6 +155,15 @@ def test_the_command_draws_a_tag_of_the_lake(site: Path, tmp_path: Path) -> None
             ["BLR1.FLOW", *DAY_OF_PLOT],
             "no tag BLR1.FLOW among the 3 of pi_points. Did you mean BLR01.FLOW, BLR02.FLOW?",
         ),
+        (
+            ["BLR01*", *DAY_OF_PLOT],
+            "no tag BLR01* among the 3 of pi_points. One tag is drawn, by its whole name: `*` and `?` stand for "
+            "nothing here. Did you mean BLR01.FLOW?",
+        ),
+        (
+            ["ZZ?", *DAY_OF_PLOT],
+            "One tag is drawn, by its whole name: `*` and `?` stand for nothing here. `pi-dagster tags` lists them.",
+        ),
         (["ZZZ", *DAY_OF_PLOT], "no tag ZZZ among the 3 of pi_points. `pi-dagster tags` lists them."),
         (["TNK01.LEVEL", *DAY_OF_PLOT], "no events of TNK01.LEVEL from 2026-11-02 00:00"),
         (["BLR01.FLOW", "--from", "2026-11-03", "--to", "2026-11-02"], "--from 2026-11-03 00:00 is not before --to"),

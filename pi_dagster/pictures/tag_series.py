@@ -194,6 +194,8 @@ def _find(points: pa.Table, name: str) -> list[dict[str, Any]]:
     holding = [known for known in names if name.casefold() in known.casefold()][:5]
     similar = list(dict.fromkeys([*holding, *near]))[:5]
     remedy = f"Did you mean {', '.join(similar)}?" if similar else "`pi-dagster tags` lists them."
+    if "*" in name or "?" in name:
+        remedy = f"One tag is drawn, by its whole name: `*` and `?` stand for nothing here. {remedy}"
     raise TagUnknownError(f"There is no tag {name} among the {len(names):,} of pi_points. {remedy}")
 
 
