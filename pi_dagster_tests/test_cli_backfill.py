@@ -192,6 +192,25 @@ def test_without_a_place_for_dagsters_record_that_is_said(plant: SmallPlant, mon
     assert "Note: Dagster will not know of it" in result.stderr
 
 
+def test_without_a_place_for_dagsters_record_missing_is_not_offered_and_said_to_load_all(
+    plant: SmallPlant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DAGSTER_HOME")
+    plant.keep_on_tag_errors()
+    plant.forbid_tag("PMP01.SPEED")
+    unread = backfill("--group", "pumps")
+    assert (unread.exit_code, "--missing" in unread.stderr) == (0, False)
+    assert "When that is put right, the same command reads them." in unread.stderr
+    plant.running.faults.add(Fault(kind=FaultKind.STATUS, status=503, route="*recorded"))
+    failed = backfill("--from", DAYS[1], "--group", "pumps")
+    assert (failed.exit_code, "--missing" in failed.stderr) == (1, False)
+    assert f"the same command with --from {DAYS[1]} loads what is left" in failed.stderr
+    plant.running.faults.clear()
+    again = backfill("--group", "tanks", "--missing", "--json")
+    assert json.loads(again.stdout)["loaded"] == 1
+    assert "--missing leaves out nothing" in again.stderr
+
+
 def test_ctrl_c_keeps_what_is_loaded_and_missing_loads_the_rest(plant: SmallPlant, home: Path) -> None:
     tank = plant.base.point_by_name("TNK01.LEVEL")
     assert tank is not None

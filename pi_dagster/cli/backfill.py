@@ -75,6 +75,11 @@ def backfill(
                 work = Backfill(loaded, record)
                 partitions = [(day, name) for day in days for name in names]
                 result = BackfillResult(work.not_loaded(partitions) if missing else partitions)
+                if missing and not record.is_kept:
+                    complain(
+                        "Note: --missing leaves out nothing, as no record of Dagster's tells here what is loaded: "
+                        f"{_partitions(len(partitions))} to load."
+                    )
                 exit_code = _load(work, result, record, here=here, wait=wait)
         except DagsterRecordError as error:
             complain(f"Error: {error}")
@@ -128,7 +133,7 @@ def _load(work: Backfill, result: BackfillResult, record: DagsterRecord, *, here
             work.load_here(result, lambda: progress.tell(_so_far(result)))
     except (KeyboardInterrupt, RunInterruptedError):
         progress.end()
-        complain(f"Interrupted. {_so_far(result)}. {_how_to_go_on(work, result, in_dagster=in_dagster)}")
+        complain(f"Interrupted. {_so_far(result)}. {_how_to_go_on(work, result, record, in_dagster=in_dagster)}")
         return INTERRUPTED
     except DaemonStoppedError as error:
         result.reasons.append(str(error))
@@ -142,9 +147,9 @@ def _load(work: Backfill, result: BackfillResult, record: DagsterRecord, *, here
     progress.end()
     complain(f"{_so_far(result)}, in {time.monotonic() - began:.1f} s.")
     if result.with_unread_tags:
-        complain(_note_of_unread_tags(result))
+        complain(_note_of_unread_tags(result, record))
     if not result.all_loaded:
-        complain(_trouble(work, result))
+        complain(_trouble(work, result, record))
         return OTHER_TROUBLE
     return 0
 
@@ -158,27 +163,30 @@ def _so_far(result: BackfillResult) -> str:
     return f"{len(result.loaded):,} of {_partitions(len(result.partitions))} loaded{failed}, {result.rows:,} rows"
 
 
-def _note_of_unread_tags(result: BackfillResult) -> str:
+def _note_of_unread_tags(result: BackfillResult, record: DagsterRecord) -> str:
     keys = sorted(result.with_unread_tags)
+    command = "the same command with --missing" if record.is_kept else "the same command"
     return (
         f"Note: {_partitions(len(keys))} {'is' if len(keys) == 1 else 'are'} loaded without tags that could not be "
         f"read ({', '.join(keys[:_MOST_NAMED])}{', ...' if len(keys) > _MOST_NAMED else ''}); pi_tag_errors names them "
-        "and says why. When that is put right, the same command with --missing reads them."
+        f"and says why. When that is put right, {command} reads them."
     )
 
 
-def _how_to_go_on(work: Backfill, result: BackfillResult, *, in_dagster: bool) -> str:
+def _how_to_go_on(work: Backfill, result: BackfillResult, record: DagsterRecord, *, in_dagster: bool) -> str:
     if in_dagster:
         return (
             f"Dagster goes on with its backfill {result.backfill_id}, or if it has stopped, once it is started again: "
             "Runs, Backfills in its UI show it, and cancel it there."
         )
-    return "They stay." if result.all_loaded else f"They stay; {_command_for_the_rest(work, result)}"
+    return "They stay." if result.all_loaded else f"They stay; {_command_for_the_rest(work, result, record)}"
 
 
-def _command_for_the_rest(work: Backfill, result: BackfillResult) -> str:
+def _command_for_the_rest(work: Backfill, result: BackfillResult, record: DagsterRecord) -> str:
+    first = min(day for day, _ in result.left)
+    if not record.is_kept:
+        return f"the same command with --from {first} loads what is left, and again what is loaded from that day on."
     if untouched := len(work.untouched(result)):
-        first = min(day for day, _ in result.left)
         return (
             f"the same command with --from {first} loads what is left; with --missing it would leave out "
             f"{_partitions(untouched)} loaded before, for which no run was asked this time."
@@ -186,11 +194,11 @@ def _command_for_the_rest(work: Backfill, result: BackfillResult) -> str:
     return "the same command with --missing loads what is left."
 
 
-def _trouble(work: Backfill, result: BackfillResult) -> str:
+def _trouble(work: Backfill, result: BackfillResult, record: DagsterRecord) -> str:
     reasons = list(dict.fromkeys(result.reasons))
     told = " ".join(reasons[:_MOST_REASONS]) or "No run told why; see Runs in Dagster's UI."
     more = (
         f" And {len(reasons) - _MOST_REASONS:,} more reasons; --json has all." if len(reasons) > _MOST_REASONS else ""
     )
     not_tried = f" {_partitions(len(result.not_tried))} not tried." if result.not_tried else ""
-    return f"Error: {told}{more}{not_tried} When that is put right, {_command_for_the_rest(work, result)}"
+    return f"Error: {told}{more}{not_tried} When that is put right, {_command_for_the_rest(work, result, record)}"
