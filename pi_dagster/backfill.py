@@ -13,6 +13,7 @@ from typing import Any
 
 import dagster as dg
 from dagster._core.definitions.selector import PartitionRangeSelector, PartitionsByAssetSelector, PartitionsSelector
+from dagster._core.errors import DagsterAssetBackfillDataLoadError
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from dagster._core.storage.tags import BACKFILL_ID_TAG
 
@@ -31,6 +32,12 @@ from pi_dagster.site import Site
 _LOAD_ASSETS = "load_pi_assets"
 _LOAD_POINTS = "load_pi_points"
 _ROWS = "dagster/partition_row_count"
+
+_OTHER_SITE = (
+    "The Dagster that is running does not know these partitions: it runs with an older version of the site, or could "
+    "not load it. Restart it (`dagster dev`) after each change of the site; it says then what it cannot load."
+)
+"""Why a backfill is refused that asks for partitions which the site of the running Dagster has not."""
 
 _SECONDS_BETWEEN_LOOKS = 2.0
 _UNFINISHED = (BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING, BulkActionStatus.FAILING)
@@ -244,7 +251,8 @@ class Backfill:
         if backfill is None or backfill.status is BulkActionStatus.CANCELED:
             result.reasons.append("The backfill was canceled in Dagster.")
         elif backfill.error is not None:
-            result.reasons.append(backfill.error.message.strip())
+            is_of_another_site = backfill.error.cls_name == DagsterAssetBackfillDataLoadError.__name__
+            result.reasons.append(_OTHER_SITE if is_of_another_site else backfill.error.message.strip())
         self._count_hidden_loads(result)
         self._count_failures(result)
 

@@ -13,10 +13,12 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.errors import DagsterAssetBackfillDataLoadError
 from dagster._core.execution.backfill import BulkActionStatus
 from dagster._core.instance.ref import InstanceRef
 from dagster._core.storage.tags import BACKFILL_ID_TAG
 from dagster._daemon.types import DaemonHeartbeat
+from dagster._utils.error import serializable_error_info_from_exc_info
 from typer.testing import CliRunner, Result
 
 from pi_dagster.automation.partitions import TAIL_TAG, range_tags
@@ -332,6 +334,26 @@ def test_a_daemon_that_stops_is_not_waited_for(plant: SmallPlant, home: Path, mo
     assert reason in result.stderr
     assert "--missing" not in result.stderr
     assert launched.status is BulkActionStatus.REQUESTED
+
+
+def test_a_dagster_that_was_not_restarted_since_the_site_was_edited_is_told_as_that(plant: SmallPlant) -> None:
+    with open_record() as record:
+        record.instance.add_daemon_heartbeat(_sign_of_life(datetime.now(timezone.utc).timestamp()))
+        work, result = Backfill(load_site(plant.site_file), record), BackfillResult([(TODAY.date(), "tanks")])
+        work.launch(result)
+
+        def the_daemon_refuses(seconds: float) -> None:
+            launched = record.instance.get_backfill(str(result.backfill_id))
+            assert launched is not None
+            try:
+                raise DagsterAssetBackfillDataLoadError("Targeted partitions have been removed")
+            except DagsterAssetBackfillDataLoadError:
+                error = serializable_error_info_from_exc_info(sys.exc_info())
+            record.instance.update_backfill(launched.with_status(BulkActionStatus.FAILED).with_error(error))
+
+        list(work.follow(result, the_daemon_refuses))
+    (reason,) = result.reasons
+    assert "it runs with an older version of the site, or could not load it. Restart it (`dagster dev`)" in reason
 
 
 def test_a_load_that_a_tail_followed_before_the_next_look_is_counted(plant: SmallPlant, home: Path) -> None:
