@@ -33,6 +33,11 @@ def test_options_are_the_sites_settings_by_the_same_names() -> None:
     assert options.tags == ("A", "B, C")
 
 
+def test_a_tag_that_is_named_twice_counts_once() -> None:
+    options = ReadOptions.of({"server.url": URL, "tags": '["Blr01.Flow", "B", "BLR01.FLOW", "B"]'})
+    assert options.tags == ("Blr01.Flow", "B")
+
+
 def test_a_site_gives_server_lag_and_overlap() -> None:
     options = ReadOptions.of({"site": SITE.model_dump_json(), "tail_overlap_minutes": "3"})
     assert options.server == SITE.server
@@ -83,6 +88,8 @@ def test_a_site_may_be_a_site_file(tmp_path: Path) -> None:
         ({"site": "/no/such/file"}, "cannot be read"),
         ({"site": SITE.model_dump_json(), "server.url": URL}, "not both"),
         ({"site": SITE.model_dump_json(), "tag_group": "none"}, "no partition 'none'"),
+        ({"site": SITE.model_dump_json(), "with_window": "true", "tag_filter": "*"}, "choose them by `tag_group`"),
+        ({"site": SITE.model_dump_json(), "with_window": "true", "tags": "A"}, "choose them by `tag_group`"),
     ],
 )
 def test_a_wrong_option_is_told_by_its_name(options: dict[str, str], told: str) -> None:

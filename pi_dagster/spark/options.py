@@ -71,7 +71,7 @@ class ReadOptions(BaseModel):
     )
     tag_filter: str | None = Field(default=None, min_length=1, description="Only tags of this pattern, such as `BLR*`.")
     tags: tuple[str, ...] | None = Field(
-        default=None, min_length=1, description='Only these tags, as a JSON list: `["A", "B"]`.'
+        default=None, min_length=1, description='Only these tags, each once, as a JSON list: `["A", "B"]`.'
     )
     start: AwareDatetime | None = Field(default=None, description="First instant, UTC where it does not say otherwise.")
     end: AwareDatetime | None = Field(
@@ -117,6 +117,15 @@ class ReadOptions(BaseModel):
             raise ValueError("write it like 2026-11-02 or 2026-11-02T06:00:00Z") from None
         return parsed if parsed.tzinfo else parsed.replace(tzinfo=timezone.utc)
 
+    @field_validator("tags")
+    @classmethod
+    def _each_once(cls, tags: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        # PI takes upper and lower case of a name for the same, and a tag that is read twice has its rows twice.
+        first: dict[str, str] = {}
+        for name in tags or ():
+            first.setdefault(name.casefold(), name)
+        return tuple(first.values()) or None
+
     @model_validator(mode="after")
     def _is_consistent(self) -> ReadOptions:
         chosen = [name for name in ("tag_group", "tag_filter", "tags") if getattr(self, name) is not None]
@@ -124,6 +133,11 @@ class ReadOptions(BaseModel):
             raise ValueError(f"give only one of {' and '.join(chosen)}")
         if self.tag_group is not None and self.site is None:
             raise ValueError("`tag_group` is a partition of a site, so it needs the option `site`")
+        if self.with_window and self.site is not None and chosen and self.tag_group is None:
+            raise ValueError(
+                f"`with_window` with a site is for whole tag groups, as `window_sink` would delete the tags of a group "
+                f"that `{chosen[0]}` leaves out; choose them by `tag_group`, or leave out `with_window`"
+            )
         for name, tables in _OF_TABLES.items():
             if getattr(self, name) not in (None, False) and self.table not in tables:
                 raise ValueError(f"`{name}` belongs to the table {' or '.join(tables)}, not to {self.table}")
