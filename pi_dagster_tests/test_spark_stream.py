@@ -169,6 +169,27 @@ def test_a_stream_that_is_killed_goes_on_at_its_checkpoint(spark: SparkSession, 
         assert_equals_archive(table.to_arrow(), truth(archive, POINTS, DAY, until))
 
 
+def test_a_later_start_does_not_skip_what_comes_after_the_checkpoint() -> None:
+    from pi_dagster.spark.options import ReadOptions
+    from pi_dagster.spark.stream import TimeseriesStreamReader
+    from pi_dagster.spark.tasks import ReadTask
+
+    archive = Archive(MemoryBase(POINTS, {}))
+    checkpoint, end = DAY + HOUR, DAY + 3 * HOUR
+    with Simulator(archive=archive).serve() as running:
+
+        def first_instant(start: datetime) -> datetime:
+            options = ReadOptions.of({"server.url": running.url, "start": start.isoformat(), "tasks": "1"})
+            offsets = ({"read_until": instant.isoformat()} for instant in (checkpoint, end))
+            [task] = TimeseriesStreamReader(options).partitions(*offsets)
+            assert isinstance(task, ReadTask)
+            return task.start
+
+        assert first_instant(DAY) == checkpoint - 10 * MINUTE
+        assert first_instant(checkpoint - MINUTE) == checkpoint - MINUTE
+        assert first_instant(checkpoint + HOUR) == checkpoint
+
+
 def test_a_micro_batch_that_is_repeated_changes_nothing(spark: SparkSession, tmp_path: Path) -> None:
     from pi_dagster.spark.sink import window_sink
 

@@ -76,7 +76,8 @@ class TimeseriesStreamReader(DataSourceStreamReader, SupportsTriggerAvailableNow
         if self._tags is None:
             with open_source(self._options.server) as source:
                 self._tags = tags_to_read(self._options, source)
-        first = max(self._start, begin - self._overlap)
+        # The option `start` may be another since the checkpoint; it cuts the overlap and nothing that is new.
+        first = min(begin, max(self._start, begin - self._overlap))
         return cut_into_tasks(self._tags, first, until, server=self._options.server, tasks=self._options.tasks)
 
     def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:
