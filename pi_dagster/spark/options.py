@@ -35,6 +35,8 @@ _LISTS = (
     "asset_framework.categories",
     "event_frames.templates",
 )
+_LONGEST_WINDOW_MINUTES = 100 * 366 * 1440
+"""A hundred years: as good as no limit, and no instant that Python's dates do not reach."""
 
 
 class OptionError(ValueError):
@@ -103,7 +105,10 @@ class ReadOptions(BaseModel):
         default=10.0, ge=0, le=1440, description="The site's, where there is one. For streams."
     )
     max_window_minutes: float = Field(
-        default=1440.0, gt=0, description="A micro-batch of a stream brings at most so much that is new."
+        default=1440.0,
+        gt=0,
+        le=_LONGEST_WINDOW_MINUTES,
+        description="A micro-batch of a stream brings at most so much that is new.",
     )
 
     @field_validator("start", "end", mode="before")
@@ -236,12 +241,13 @@ def read_site(text: str) -> Site:
 
 
 def _names(option: str, text: str) -> list[str]:
-    if not text.lstrip().startswith("["):
-        return [text]
     try:
-        return [str(name) for name in json.loads(text)]
+        names = json.loads(text) if text.lstrip().startswith("[") else [text]
     except ValueError:
         raise OptionError(f'The option `{option}` is not a JSON list of names; write it like ["A", "B"].') from None
+    if not all(isinstance(name, str) and name.strip() for name in names):
+        raise OptionError(f'The option `{option}` holds something else than names; write it like ["A", "B"].')
+    return list(names)
 
 
 def _told(problem: Any) -> str:
