@@ -28,7 +28,8 @@ def window_sink(table: str) -> Callable[[DataFrame, int], None]:
         stream.writeStream.foreachBatch(window_sink("/data/pi/pi_timeseries")).option("checkpointLocation", ...)
 
     A micro-batch replaces what its tag groups have in its window. A group without any event there keeps what it has.
-    Streams without a site have no tag groups: give each a table of its own.
+    Streams without a site have no tag groups: give each a table of its own. Give the stream as it was read: rows that a
+    `where` left out are missing in the micro-batch, so they are deleted.
 
     Args:
         table: the Delta table, by its path or by its name, such as `main.pi.pi_timeseries`; made when there is none,
