@@ -235,6 +235,20 @@ def test_a_tag_that_fails_only_when_lost_rows_are_read_again_fails_the_job(spark
         rows_to_commit(read, keep_tags=set()).collect()
 
 
+def test_a_commit_is_found_behind_many_that_came_after_it(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pi_dagster.spark.delta_tables import TableAddress
+    from pi_dagster.spark.replacement import commit_of, replace_where
+
+    address, rows = TableAddress.of(str(tmp_path / "table")), spark.range(3)
+    rows.write.format("delta").save(str(address.path))
+    ours, *_ = [replace_where(rows, address, "id < 3", {}) for _ in range(3)]
+    monkeypatch.setattr("pi_dagster.spark.replacement._NEWEST_VERSIONS", 2)
+    commit = commit_of(spark, address, ours)
+    assert (commit.version, commit.metrics["numOutputRows"]) == (1, "3")
+
+
 def test_dagster_materializes_a_partition_with_the_engine_of_the_site(
     spark: SparkSession, running: RunningSimulator, site: Site
 ) -> None:

@@ -19,16 +19,16 @@ from delta.exceptions import (
     ConcurrentWriteException,
     MetadataChangedException,
 )
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own custom
 from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from pi_dagster.lake.commit import COMMIT_ID, COMMIT_TRIES
-from pi_dagster.lake.errors import WindowConflictError
+from pi_dagster.lake.errors import LakeError, WindowConflictError
 from pi_dagster.lake.partition_window import PartitionWindow
 from pi_dagster.spark.delta_tables import TableAddress, sql_text
 
-_VERSIONS_LOOKED_AT = 100
+_NEWEST_VERSIONS = 100
 _OTHERS_CAME_FIRST = (
     ConcurrentAppendException,
     ConcurrentDeleteDeleteException,
@@ -90,10 +90,20 @@ def replace_where(rows: DataFrame, table: TableAddress, condition: str, commit_i
 
 
 def commit_of(spark: SparkSession, table: TableAddress, commit_id: str) -> Commit:
-    """The commit that `replace_where` made."""
+    """The commit that `replace_where` made, however many came after it.
+
+    Raises:
+        LakeError: the table's history has lost it.
+    """
     # Not `DeltaTable.forName`, which forgets the catalog in a name.
-    history = spark.sql(f"DESCRIBE HISTORY {table.identifier} LIMIT {_VERSIONS_LOOKED_AT}")
-    [row] = history.where(history.userMetadata.contains(commit_id)).select("version", "operationMetrics").collect()
+    history = f"DESCRIBE HISTORY {table.identifier}"
+    # It is nearly always among the newest, and a history is long.
+    row = _in_history(spark, f"{history} LIMIT {_NEWEST_VERSIONS}", commit_id) or _in_history(spark, history, commit_id)
+    if row is None:
+        raise LakeError(
+            f"The rows are committed to {table.path or table.name}, but its history does not tell of the commit "
+            f"{commit_id}, so they are not reported. Load again; that replaces them by the same."
+        )
     return Commit(int(row.version), dict(row.operationMetrics))
 
 
@@ -142,6 +152,11 @@ def rows_to_replace(
         for tag_group, tags in sorted(take_from.items())
     ]
     return " OR ".join(f"({condition})" for condition in [own, *others])
+
+
+def _in_history(spark: SparkSession, history: str, commit_id: str) -> Row | None:
+    versions = spark.sql(history)
+    return versions.where(versions.userMetadata.contains(commit_id)).select("version", "operationMetrics").first()
 
 
 def _days(start: datetime, end: datetime) -> list[date]:
