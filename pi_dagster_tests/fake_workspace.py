@@ -42,6 +42,8 @@ class FakeWorkspace:
         self.passed: list[bytes] = []
         """What clients sent, and the files that they were given."""
         self.cancelled: list[int] = []
+        self.refuses: dict[str, int] = {}
+        """The status that a call, such as `jobs/runs/get`, is answered with instead."""
         self.url = ""
         self._timed_out: set[int] = set()
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -178,6 +180,8 @@ class _Handler(BaseHTTPRequestHandler):
         )
         if found is None:
             self._send(404, {"error_code": "ENDPOINT_NOT_FOUND", "message": f"No API found for {parts.path}"})
+        elif found[1] in self.workspace.refuses:
+            self._send(self.workspace.refuses[found[1]], {"error_code": "REFUSED", "message": "Not now."})
         elif found[1].startswith("fs/"):
             self._files(found[1], self.workspace.local(found[2]), content)
         else:

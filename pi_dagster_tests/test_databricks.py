@@ -131,6 +131,14 @@ def told_of_failure(result: dg.ExecuteInProcessResult) -> str:
     return str(data.description)
 
 
+def give_up_after_a_second(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the SDK repeat what the workspace does not answer no longer than that."""
+    file = folder / "databrickscfg"
+    file.write_text("[impatient]\nretry_timeout_seconds = 1\n")
+    monkeypatch.setenv("DATABRICKS_CONFIG_FILE", str(file))
+    monkeypatch.setenv("DATABRICKS_CONFIG_PROFILE", "impatient")
+
+
 def forbid(running: RunningSimulator, tag: str, **fault: Any) -> None:
     archive = running.archive
     point = archive.point_by_name(tag)
@@ -236,6 +244,40 @@ def test_cancelling_the_run_cancels_the_job(
     assert workspace.run(1)["state"]["result_state"] == "CANCELED"
     assert instance.get_materialized_partitions(TIMESERIES) == {f"{DAY.date()}|first"}
     assert table(site).num_rows == 1200
+
+
+@pytest.mark.parametrize(("status", "told"), [(403, "Databricks refused: Not now."), (429, "did not answer in time")])
+def test_a_job_that_cannot_be_watched_is_cancelled(
+    running: RunningSimulator,
+    workspace: FakeWorkspace,
+    instance: dg.DagsterInstance,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    status: int,
+    told: str,
+) -> None:
+    site = databricks_site(running, tmp_path, monkeypatch, EXISTING_CLUSTER)
+    give_up_after_a_second(tmp_path, monkeypatch)
+    monkeypatch.setattr("dagster._core.pipes.utils.WAIT_FOR_LOGS_AFTER_EXECUTION_INTERVAL", 1)
+    workspace.refuses["jobs/runs/get"] = status
+    result = load(site, instance, *GROUPS)
+    assert not result.success
+    assert told in told_of_failure(result)
+    assert workspace.cancelled == [1]
+
+
+def test_a_workspace_that_does_not_cancel_in_time_hides_nothing(
+    running: RunningSimulator,
+    workspace: FakeWorkspace,
+    instance: dg.DagsterInstance,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    site = databricks_site(running, tmp_path, monkeypatch, EXISTING_CLUSTER)
+    give_up_after_a_second(tmp_path, monkeypatch)
+    monkeypatch.setattr("dagster._core.pipes.utils.WAIT_FOR_LOGS_AFTER_EXECUTION_INTERVAL", 1)
+    workspace.refuses |= {"jobs/runs/get": 403, "jobs/runs/cancel": 429}
+    assert "Databricks refused: Not now." in told_of_failure(load(site, instance, *GROUPS))
 
 
 def test_serverless_compute_gets_its_secrets_from_the_scope_and_keeps_rows_in_the_volume(

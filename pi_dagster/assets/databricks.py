@@ -36,6 +36,8 @@ _ENDED = (
     jobs.RunLifeCycleState.INTERNAL_ERROR,
 )
 _TASK = "pi_timeseries"
+_NO_ANSWER = (DatabricksError, TimeoutError)
+"""Of the SDK's requests; one that it repeated in vain ends with the second."""
 
 
 class DatabricksJobError(IngestError):
@@ -80,11 +82,12 @@ def days_on_databricks(
             },
         ) as session:
             job = _Job.submit(workspace, site, context, session.get_bootstrap_cli_arguments())
-            context.log_event(
-                dg.AssetObservation(context.asset_key, metadata={"databricks/run": dg.MetadataValue.url(job.page)})
-            )
-            context.log.info(f"{len(partitions)} partitions are loaded by a job on Databricks: {job.page}")
             try:
+                job.look()
+                context.log_event(
+                    dg.AssetObservation(context.asset_key, metadata={"databricks/run": dg.MetadataValue.url(job.page)})
+                )
+                context.log.info(f"{len(partitions)} partitions are loaded by a job on Databricks: {job.page}")
                 while not job.has_ended():
                     for partition, last in reader.arrived(settings.poll_interval_seconds):
                         untold.remove(partition)
@@ -97,6 +100,10 @@ def days_on_databricks(
         trouble = job.trouble()
     except DatabricksError as error:
         trouble = DatabricksJobError(f"Databricks refused: {redacted(str(error)).rstrip('.')}.")
+    except TimeoutError as error:
+        trouble = DatabricksJobError(
+            f"The workspace of Databricks did not answer in time ({redacted(str(error))}). Run again once it does."
+        )
     except ValidationError as error:
         trouble = DatabricksJobError(
             f"The job on Databricks tells what is not understood here ({error}). Install the same version of "
@@ -149,7 +156,8 @@ class _Job:
         self._workspace = workspace
         self._run_id = run_id
         self._log = log
-        self._run = workspace.jobs.get_run(run_id)
+        # Not asked yet, as it has to be cancelled even when the workspace does not tell of it.
+        self._run = jobs.Run()
 
     @classmethod
     def submit(
@@ -188,9 +196,13 @@ class _Job:
         """Where a browser shows it."""
         return self._run.run_page_url or f"{self._workspace.config.host}/#job/runs/{self._run_id}"
 
-    def has_ended(self) -> bool:
-        """Ask the workspace."""
+    def look(self) -> None:
+        """Ask the workspace how it is."""
         self._run = self._workspace.jobs.get_run(self._run_id)
+
+    def has_ended(self) -> bool:
+        """Ask the workspace whether it has."""
+        self.look()
         return self._state.life_cycle_state in _ENDED
 
     def cancel(self) -> None:
@@ -199,7 +211,7 @@ class _Job:
             return
         try:
             self._workspace.jobs.cancel_run(self._run_id)
-        except DatabricksError as error:
+        except _NO_ANSWER as error:
             # What made us cancel it is to be told, not this.
             self._log.warning(f"The job on Databricks could not be cancelled: {redacted(str(error))}. See {self.page}")
 
@@ -220,7 +232,7 @@ class _Job:
     def _error_of(self, task: jobs.RunTask) -> str:
         try:
             return self._workspace.jobs.get_run_output(task.run_id or 0).error or ""
-        except DatabricksError:
+        except _NO_ANSWER:
             return ""
 
 
