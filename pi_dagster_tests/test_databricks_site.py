@@ -196,3 +196,25 @@ def test_what_the_bundle_names_is_there() -> None:
     site = Site.model_validate(yaml.safe_load((BUNDLE / "site.yaml").read_text()))
     assert site.variables_of_secrets() == {"PI_PASSWORD"}
     assert 'pi-dagster-job = "pi_dagster.spark.job:main"' in (BUNDLE.parent / "pyproject.toml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("tag_groupes: []", "{file}:2:1: there is no setting `tag_groupes`; did you mean `tag_groups`?"),
+        ("lag_seconds: [", "{file}:3:1: this is not valid YAML"),
+        ("server: {url: other}", "{file}:2:1: `server` stands in line 1 already"),
+    ],
+)
+def test_the_job_tells_the_line_of_a_mistake_in_its_site_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], line: str, told: str
+) -> None:
+    from pi_dagster.spark import job
+
+    file = tmp_path / "site.yaml"
+    file.write_text(f"server: {{url: https://pi.example.com/piwebapi}}\n{line}\n")
+    monkeypatch.setattr("sys.argv", ["pi-dagster-job", "--site", str(file)])
+    with pytest.raises(SystemExit) as ended:
+        job.main()
+    assert ended.value.code == 2
+    assert told.format(file=file) in capsys.readouterr().err

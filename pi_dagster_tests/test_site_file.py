@@ -10,8 +10,8 @@ from typing import get_args
 import pytest
 from pydantic import BaseModel
 
-from pi_dagster.components.plain_words import LETTERS_OF_PATTERN
 from pi_dagster.components.site_file import SiteFileError, load_site
+from pi_dagster.plain_words import LETTERS_OF_PATTERN
 from pi_dagster.settings_model import SettingsModel
 from pi_dagster.site import BasicLogin, ExistingCluster, Login, Serverless, Site, TagGroup
 

@@ -75,7 +75,7 @@ def fits(model: type[BaseModel], settings: Mapping[str, object]) -> None:
     Raises:
         ValueError: they cannot; the message says why in plain words.
     """
-    from pi_dagster.components.plain_words import plain_words
+    from pi_dagster.plain_words import plain_words
 
     try:
         model.model_validate(settings)

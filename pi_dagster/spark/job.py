@@ -34,7 +34,7 @@ from pi_dagster.lake import Lake
 from pi_dagster.site import Serverless, Site, secret_from_environment
 from pi_dagster.spark.data_source import register
 from pi_dagster.spark.engine import partitions_in_spark
-from pi_dagster.spark.options import read_site
+from pi_dagster.spark.options import OptionError, read_site
 
 _MESSAGE_SECONDS = 2
 
@@ -144,7 +144,10 @@ def _of_arguments() -> tuple[Site, list[Partition]]:
     days = (arguments.last_day - arguments.first_day).days + 1
     if days < 1:
         parser.error(f"the last day, {arguments.last_day}, is before the first, {arguments.first_day}")
-    site = read_site(arguments.site)
+    try:
+        site = read_site(arguments.site)
+    except OptionError as error:
+        parser.error(str(error))
     return site, [
         (arguments.first_day + timedelta(days=number), tag_group)
         for number in range(days)

@@ -15,10 +15,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pi_dagster.site import AssetFrameworkSettings, EventFrameSettings, ServerSettings, Site
+from pi_dagster.site_mistakes import SiteFileError, mistakes_told, read_document, refuse_repeated_settings
 
 TableName = Literal["timeseries", "points", "asset_hierarchy", "asset_attributes", "event_frames"]
 
@@ -184,7 +184,7 @@ class ReadOptions(BaseModel):
                     place[name] = _names(path, place[name])
             return cls.model_validate(settings)
         except ValidationError as error:
-            raise OptionError(" ".join(_told(problem) for problem in error.errors(include_url=False))) from None
+            raise OptionError(_all_told(error)) from None
 
 
 def _check_name(option: str) -> None:
@@ -221,23 +221,30 @@ def read_site(text: str) -> Site:
     """A site from its settings as JSON, or from the path of a site file without templates.
 
     Raises:
-        OptionError: the file cannot be read, or holds templates.
-        ValidationError: a setting is missing, unknown or wrong.
+        OptionError: the file cannot be read or holds templates, or a setting is missing, unknown or wrong. Of a file it
+            tells the line.
     """
     if text.lstrip().startswith("{"):
-        return Site.model_validate_json(text)
+        try:
+            return Site.model_validate_json(text)
+        except ValidationError as error:
+            raise OptionError(_all_told(error)) from None
     try:
-        content = Path(text).read_text(encoding="utf-8")
-    except OSError as error:
-        raise OptionError(f"The site file {text} of the option `site` cannot be read: {error.strerror}.") from None
-    document = yaml.safe_load(content)
-    settings = document.get("attributes", document) if isinstance(document, dict) else document
+        document, positions = read_document(Path(text))
+        refuse_repeated_settings(text)
+    except SiteFileError as error:
+        raise OptionError(str(error)) from None
+    at = ("attributes",) if "attributes" in document else ()
+    settings = document["attributes"] if at else document
     if "{{" in json.dumps(settings, default=str):
         raise OptionError(
             f"The site file {text} holds templates, which only Dagster fills in. Give the option `site` the settings "
             "as JSON instead."
         )
-    return Site.model_validate(settings)
+    try:
+        return Site.model_validate(settings)
+    except ValidationError as error:
+        raise OptionError(mistakes_told(error, settings, positions, at=at)) from None
 
 
 def _names(option: str, text: str) -> list[str]:
@@ -248,6 +255,10 @@ def _names(option: str, text: str) -> list[str]:
     if not all(isinstance(name, str) and name.strip() for name in names):
         raise OptionError(f'The option `{option}` holds something else than names; write it like ["A", "B"].')
     return list(names)
+
+
+def _all_told(error: ValidationError) -> str:
+    return " ".join(_told(problem) for problem in error.errors(include_url=False))
 
 
 def _told(problem: Any) -> str:
