@@ -20,12 +20,13 @@ from pi_dagster.automation.frame_days import day_range_tags
 from pi_dagster.automation.partitions import RANGE_END_TAG, RANGE_START_TAG, partition_key, range_tags
 from pi_dagster.automation.schedules import LOAD_TAG
 from pi_dagster.cli import app
-from pi_dagster.components.site_file import SiteFileError, load_site
+from pi_dagster.components.site_file import load_site
 from pi_dagster.factory import build_pi_definitions
 from pi_dagster.notifications.delivery import trouble_of_address, trouble_of_sending
 from pi_dagster.notifications.message import Message, message_of
 from pi_dagster.notifications.problems import MOST_PROBLEMS, Problem, Problems, SensorMemory
 from pi_dagster.site import Site
+from pi_dagster.site_mistakes import SiteFileError
 from pi_dagster_tests.sensor_daemon import SensorDaemon, sensor_daemon
 
 SENSOR = "pi_notification_sensor"

@@ -7,9 +7,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from pi_dagster.components.site_file import SiteFileError, load_site
+from pi_dagster.components.site_file import load_site
 from pi_dagster.factory import build_pi_definitions
 from pi_dagster.quality_rules import RESERVED_RULE_NAMES, GapRule, RangeRule
+from pi_dagster.site_mistakes import SiteFileError
 
 SITE_FILE = """\
 type: pi_dagster.components.PISystemComponent

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from pi_dagster.assets import failures
 from pi_dagster.assets import points as points_asset
-from pi_dagster.components.site_file import SiteFileError, load_site
+from pi_dagster.components.site_file import load_site
 from pi_dagster.lake import Lake
 from pi_dagster.piwebapi.errors import RequestRefusedError
 from pi_dagster.redaction import forms_of, is_secret_name, redacted, remember_secret
@@ -26,6 +26,7 @@ from pi_dagster.simulator import Fault, FaultKind, RunningSimulator, Simulator, 
 from pi_dagster.simulator.archive import Archive
 from pi_dagster.simulator.generator import GeneratedBase
 from pi_dagster.site import LakeSettings, ServerSettings, SparkSettings
+from pi_dagster.site_mistakes import SiteFileError
 
 PLANTED = {
     "PI_TEST_PASSWORD": "Gehe1m<&>ni$!/käse+",

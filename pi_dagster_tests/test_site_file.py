@@ -10,10 +10,11 @@ from typing import get_args
 import pytest
 from pydantic import BaseModel
 
-from pi_dagster.components.site_file import SiteFileError, load_site
+from pi_dagster.components.site_file import load_site
 from pi_dagster.plain_words import LETTERS_OF_PATTERN
 from pi_dagster.settings_model import SettingsModel
 from pi_dagster.site import BasicLogin, ExistingCluster, Login, Serverless, Site, TagGroup
+from pi_dagster.site_mistakes import SiteFileError
 
 EXAMPLE = Path(__file__).parents[1] / "docs" / "example-site" / "defs.yaml"
 

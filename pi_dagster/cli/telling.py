@@ -42,8 +42,8 @@ def errors_told_plainly() -> Iterator[None]:
     """End the command with the paragraph and the exit code that an expected error calls for."""
     try:
         from pi_dagster.assets.failures import EXPECTED_ERRORS
-        from pi_dagster.components.site_file import SiteFileError
         from pi_dagster.diagnosis import is_users_mistake
+        from pi_dagster.site_mistakes import SiteFileError
 
         try:
             yield
