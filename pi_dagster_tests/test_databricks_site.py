@@ -209,6 +209,7 @@ def test_what_the_bundle_names_is_there() -> None:
 def test_the_job_tells_the_line_of_a_mistake_in_its_site_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], line: str, told: str
 ) -> None:
+    pytest.importorskip("pyspark", reason="the extra `spark` is not installed")
     from pi_dagster.spark import job
 
     file = tmp_path / "site.yaml"
