@@ -170,6 +170,7 @@ def test_a_stream_that_is_killed_goes_on_at_its_checkpoint(spark: SparkSession, 
 
 
 def test_a_later_start_does_not_skip_what_comes_after_the_checkpoint() -> None:
+    pytest.importorskip("pyspark", reason="the extra `spark` is not installed")
     from pi_dagster.spark.options import ReadOptions
     from pi_dagster.spark.stream import TimeseriesStreamReader
     from pi_dagster.spark.tasks import ReadTask
