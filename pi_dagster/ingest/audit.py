@@ -23,6 +23,7 @@ from pi_dagster.ingest.wildcards import matcher
 from pi_dagster.ingest.window import Window
 from pi_dagster.lake import Lake, TimeseriesTable
 from pi_dagster.lake.difference import ChangedEvent, EventChanges, comparing
+from pi_dagster.lake.event_counts import event_counts
 from pi_dagster.lake.live_files import live_partitions
 from pi_dagster.piwebapi import PIWebAPISource, ReadWindow, RecordedReading
 from pi_dagster.site import Site
@@ -92,13 +93,9 @@ def unmatched_patterns(
     unmatched = [pattern for pattern in patterns if not any(map(matcher(pattern), of_server))]
     if not unmatched:
         return ()
-    is_there = (
-        pc.field("tag_webid").isin(pa.array([*tag_list.names_of_gone], pa.string()))
-        & pc.field("partition_date").isin([*{day for day, _ in partitions}])
-        & pc.field("tag_group").isin([*groups])
-    )
-    rows = TimeseriesTable.open(lake, create=False).to_arrow(["tag_webid"], where=is_there)
-    gone = [tag_list.names_of_gone[web_id] for web_id in rows["tag_webid"].unique().to_pylist()]
+    held = event_counts(TimeseriesTable.open(lake, create=False), partitions)
+    with_rows = {web_id for counts in held.values() for web_id in counts}
+    gone = [name for web_id, name in tag_list.names_of_gone.items() if web_id in with_rows]
     return [pattern for pattern in unmatched if not any(map(matcher(pattern), gone))]
 
 
@@ -132,6 +129,7 @@ def audit(
     tag_list = TagList(site, lake)
     groups = site.partition_names()
     listed = pa.array(sorted(tag_list.listed), pa.string())
+    wanted_gone = [web_id for web_id, name in tag_list.names_of_gone.items() if is_wanted is None or is_wanted(name)]
     planned: list[tuple[Partition, PartitionTags]] = []
 
     def windows() -> Iterator[ReadWindow]:
@@ -152,12 +150,10 @@ def audit(
             for stream in tag_list.of(group).streams
             if is_wanted is None or is_wanted(stream.name)
         }
-        gone = tag_list.names_of_gone if is_of_site else {}
-        wanted_gone = [web_id for web_id, name in gone.items() if is_wanted is None or is_wanted(name)]
         rows = _RowsOfTable(
             table.sorted_rows(partition_date=day, tag_group=tag_group),
             listed=listed,
-            only=None if is_of_site and is_wanted is None else [*names, *wanted_gone],
+            only=None if is_of_site and is_wanted is None else [*names, *(wanted_gone if is_of_site else ())],
         )
         yield _compare(source, day, tag_group, tags, names, rows, reading, most_examples)
 

@@ -77,9 +77,10 @@ def counts_elsewhere(
         LakeAccessError: the storage failed.
     """
     others = {one for one in live_partitions(table.snapshot()) if one[0] == day and one[1] != tag_group}
+    wanted = set(web_ids)
     found: dict[str, dict[str, EventCount]] = {}
     for (_, other), counts in event_counts(table, others).items():
-        for web_id in counts.keys() & set(web_ids):
+        for web_id in wanted & counts.keys():
             found.setdefault(web_id, {})[other] = counts[web_id]
     return found
 
