@@ -18,6 +18,7 @@ from pi_dagster.ingest.source import open_source
 from pi_dagster.lake import Lake, PointsTable
 from pi_dagster.lake.commit import LOG_CLEANUP_EVERY
 from pi_dagster.piwebapi import PIWebAPISource, objects
+from pi_dagster.piwebapi.errors import BrokenAnswerError
 from pi_dagster.piwebapi.item_lists import rows_of
 from pi_dagster.piwebapi.objects import DataServerNotFoundError
 from pi_dagster.simulator import RunningSimulator, Simulator
@@ -273,3 +274,9 @@ def test_a_point_whose_span_is_no_number_is_listed_without_one(span: str) -> Non
         for one in rows_of(objects.Point)(body.encode())
     ]
     assert [(row["tag_name"], row["span"]) for row in listed] == [("A", None), ("B", 2.0)]
+
+
+def test_a_list_that_comes_with_errors_is_not_taken_for_whole() -> None:
+    body = b'{"Items":[{"WebId":"I1DPa","Name":"A"}],"Errors":["The search was given up."]}'
+    with pytest.raises(BrokenAnswerError, match=r"only a part of what it has \(The search was given up\.\)"):
+        rows_of(objects.Point)(body)
